@@ -1,0 +1,132 @@
+"""What every connector produces, what a service declares, and the four ways reading can fail.
+
+* ConnectorError
+  x TransientError           busy or unreachable: try again later
+  x AccessRevokedError       ask the owner to reconnect
+  x CheckpointExpiredError   start again with a full sweep
+  x UnexpectedResponseError  the service broke its contract: the run fails with a readable reason
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+
+import httpx
+from pydantic import BaseModel
+
+from domain.records import FieldSpec, Record
+
+MAX_PAGE_RECORDS = 500
+"""The most records a page may hold: one page is one database transaction."""
+
+Checkpoint = Mapping[str, Any]
+"""JSON, opaque to everyone but the connector that made it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Records, and the checkpoint that is true once they are stored.
+
+    `fields` describes every key that occurs in the records' values. `complete` ends a sweep: only then does
+    absence mean anything. `wait` says "ask again then", which is no error (a bulk operation still running).
+    `total` is the number of records this pass will read in all, where the service tells.
+    """
+
+    records: Sequence[Record]
+    checkpoint: Checkpoint
+    fields: Mapping[str, FieldSpec] = field(default_factory=dict)
+    deleted_ids: Sequence[str] = ()
+    complete: bool = False
+    wait: timedelta | None = None
+    total: int | None = None
+
+
+class Connector(Protocol):
+    """Reads contacts from one external account."""
+
+    def pages(self, checkpoint: Checkpoint | None) -> AsyncIterator[Page]:
+        """Yield what changed since `checkpoint`; everything when it is None (a backfill).
+
+        Raises one of the four ConnectorErrors, never sleeps, never retries.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteAccount:
+    """Whose account the credentials open: `identity` is stable and unique at the service, `label` is for people."""
+
+    identity: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One value that a criterion can take in the connected account."""
+
+    value: str
+    label: str
+
+
+class ServiceCategory(StrEnum):
+    """Where a service stands in the catalogue."""
+
+    ADDRESS_BOOK = "ADDRESS_BOOK"
+    E_COMMERCE = "E_COMMERCE"
+    PROJECT_MANAGEMENT = "PROJECT_MANAGEMENT"
+
+
+class Authorization(StrEnum):
+    """How a service is connected."""
+
+    FORM = "FORM"
+    OAUTH = "OAUTH"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """Everything the product needs to know of a service; `connectors.registry` lists them.
+
+    `credentials` and `criteria` are pydantic models: their JSON Schemas draw the forms. Secrets in `credentials`
+    are `SecretStr`. `unstable_ids`: the service re-uses external ids, so records match by address first (R6).
+    `tells_deletions`: it reports a deletion as such, apart from a record that left the criteria (R16).
+    """
+
+    key: str
+    name: str
+    category: ServiceCategory
+    documentation_url: str
+    authorization: Authorization
+    credentials: type[BaseModel]
+    criteria: type[BaseModel]
+    fields: Sequence[FieldSpec]
+    connect: Callable[[httpx.AsyncClient, Any, Any], Connector]
+    identify: Callable[[httpx.AsyncClient, Any], Awaitable[RemoteAccount]]
+    choices: Callable[[httpx.AsyncClient, Any, str], Awaitable[Sequence[Choice]]]
+    unstable_ids: bool = False
+    tells_deletions: bool = False
+
+
+class ConnectorError(Exception):
+    """Base class of every error that a connector raises. The message is shown to users: it holds no secret."""
+
+
+class TransientError(ConnectorError):
+    """The service is busy or unreachable. `retry_after` is what it asked for, if it did."""
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class AccessRevokedError(ConnectorError):
+    """The service no longer accepts this external account's credentials."""
+
+
+class CheckpointExpiredError(ConnectorError):
+    """The service has forgotten this checkpoint."""
+
+
+class UnexpectedResponseError(ConnectorError):
+    """The service answered something that its documentation does not allow."""

@@ -1,0 +1,52 @@
+"""Everything that is read from the environment, once, frozen. Variables are `SLUICE_` + the upper-cased name."""
+
+from functools import cache
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import field_validator
+
+
+class Settings(BaseSettings):
+    """The settings of every process; README.md lists them from here."""
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_", frozen=True, extra="ignore")
+
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL 14 or newer, as `postgres://user:password@host/name`."
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="Redis 6.2 or newer, as `redis://host:6379/0` or `unix:///path/to/socket`."
+    )
+    secret_keys: SecretStr | None = Field(
+        None,
+        description="Keys that encrypt credentials, as `id:base64` of 32 bytes, comma-separated. "
+        "The first encrypts, all decrypt.",
+    )
+    cycle_seconds: float = Field(1800, gt=0, description="How often each external account is checked.")
+    cap: int = Field(500, ge=1, description="Contacts written per external account and cycle.")
+    lease_seconds: float = Field(
+        45, gt=0, description="After this long without a sign of life a worker's cycle is taken over."
+    )
+    allow_private_hosts: bool = Field(
+        False, description="Let users connect services on private and loopback addresses."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins whose pages may call the API, comma-separated."
+    )
+    public_url: str | None = Field(None, description="Where users reach this server, as `https://sluice.example`.")
+    new_account_plan: str = Field("contacts-10000", description="The plan tier a new account starts on.")
+    database_pool: int = Field(10, ge=2, description="The most database connections one process opens.")
+    log_format: str = Field("json", pattern="^(json|console)$", description="How logs are written: json or console.")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings()
