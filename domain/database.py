@@ -1,0 +1,87 @@
+"""The one database: opening it, migrating it, and transactions on it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import asyncpg
+from tortoise import Tortoise
+from tortoise.backends.base.config_generator import expand_db_url
+from tortoise.connection import get_connection
+from tortoise.migrations.api.migrate import migrate as run_migrations
+from tortoise.transactions import in_transaction
+
+Connection = asyncpg.Connection
+
+# Any constant will do; it only has to be ours.
+MIGRATION_LOCK = 0x51_0C_E0
+
+
+def tortoise_config(
+    database_url: str, *, pool_size: int = 10, server_settings: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Tortoise's configuration for `database_url`."""
+    connection = expand_db_url(database_url)
+    connection["credentials"] |= {
+        "minsize": 1,
+        "maxsize": pool_size,
+        "server_settings": {"application_name": "sluice", **(server_settings or {})},
+    }
+    return {
+        "connections": {"default": connection},
+        "apps": {
+            "domain": {
+                "models": ["domain.models"],
+                "default_connection": "default",
+                "migrations": "domain.migrations",
+            }
+        },
+    }
+
+
+async def open_database(
+    database_url: str, *, pool_size: int = 10, server_settings: dict[str, str] | None = None
+) -> None:
+    """Connect the models to `database_url`, for every task of this process."""
+    await Tortoise.init(
+        config=tortoise_config(database_url, pool_size=pool_size, server_settings=server_settings),
+        # Starlette's lifespan and arq's jobs run in tasks of their own.
+        _enable_global_fallback=True,
+    )
+
+
+async def close_database() -> None:
+    """Give the connections back."""
+    await Tortoise.close_connections()
+
+
+@asynccontextmanager
+async def transaction() -> AsyncIterator[Connection]:
+    """One transaction (a savepoint inside another), shared by SQL on the yielded connection and by the models."""
+    async with in_transaction() as client:
+        # The hot paths speak asyncpg itself; Tortoise offers no public way to its connection.
+        yield cast("Connection", client._connection)
+
+
+async def fetch(query: str, *arguments: object) -> list[asyncpg.Record]:
+    """Rows of one statement outside any transaction of ours."""
+    async with get_connection("default").acquire_connection() as connection:
+        return cast("list[asyncpg.Record]", await connection.fetch(query, *arguments))
+
+
+async def migrate(database_url: str) -> None:
+    """Bring the schema up to date. Concurrent calls wait for each other and find nothing left to do."""
+    config = tortoise_config(database_url, pool_size=2)
+    guard = await asyncpg.connect(**_asyncpg_arguments(config))
+    try:
+        await guard.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+        await run_migrations(config=config)
+        await guard.execute("SELECT sluice_prepare_outcome_days(current_date - 1, 9)")
+    finally:
+        await Tortoise.close_connections()
+        await guard.close()
+
+
+def _asyncpg_arguments(config: dict[str, Any]) -> dict[str, Any]:
+    credentials = config["connections"]["default"]["credentials"]
+    return {key: credentials[key] for key in ("host", "port", "user", "password", "database")}
