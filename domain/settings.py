@@ -3,9 +3,8 @@
 from functools import cache
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from pydantic import field_validator
 
 
 class Settings(BaseSettings):
@@ -35,23 +34,15 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins whose pages may call the API, comma-separated."
     )
-    public_url: str | None = Field(
-        None, description="Where users reach this server, as `https://sluice.example`."
-    )
+    public_url: str | None = Field(None, description="Where users reach this server, as `https://sluice.example`.")
     new_account_plan: str = Field("contacts-10000", description="The plan tier a new account starts on.")
     database_pool: int = Field(10, ge=2, description="The most database connections one process opens.")
-    log_format: str = Field(
-        "json", pattern="^(json|console)$", description="How logs are written: json or console."
-    )
+    log_format: str = Field("json", pattern="^(json|console)$", description="How logs are written: json or console.")
 
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return (
-            tuple(part.strip() for part in value.split(",") if part.strip())
-            if isinstance(value, str)
-            else value
-        )
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 @cache

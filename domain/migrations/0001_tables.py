@@ -1,5 +1,11 @@
-from tortoise import migrations
+from uuid import uuid4
+
+from orjson import loads
+from tortoise import fields, migrations
+from tortoise.fields.data import JSON_DUMPS
 from tortoise.migrations import operations as ops
+from uuid_utils.compat import uuid7
+
 from domain.enums import (
     ContactStatus,
     DeletionPolicy,
@@ -14,11 +20,6 @@ from domain.enums import (
     TaskState,
 )
 from domain.records import FieldType, SourceConsent
-from orjson import loads
-from tortoise.fields.data import JSON_DUMPS
-from uuid import uuid4
-from uuid_utils.compat import uuid7
-from tortoise import fields
 
 
 class Migration(migrations.Migration):
@@ -134,7 +135,7 @@ class Migration(migrations.Migration):
                 ("source_total", fields.IntField(null=True)),
                 ("backlog", fields.BooleanField(default=True)),
                 ("sweep", fields.IntField(default=1)),
-                ("last_turn_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("served_window_ends_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ("consecutive_failures", fields.IntField(default=0)),
                 ("next_attempt_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ("created_at", fields.DatetimeField(auto_now=False, auto_now_add=True)),
@@ -303,7 +304,6 @@ class Migration(migrations.Migration):
                 ("remote_identity", fields.TextField(unique=False)),
                 ("label", fields.TextField(unique=False)),
                 ("credentials", fields.BinaryField(null=True)),
-                ("credentials_key_id", fields.CharField(null=True, max_length=64)),
                 (
                     "health",
                     fields.CharEnumField(
@@ -333,10 +333,7 @@ class Migration(migrations.Migration):
         ops.CreateModel(
             name="ImportList",
             fields=[
-                (
-                    "automatic_import_id",
-                    fields.UUIDField(primary_key=True, default=uuid4, unique=True, db_index=True),
-                ),
+                ("automatic_import_id", fields.UUIDField(primary_key=True, default=uuid4, unique=True, db_index=True)),
                 ("account_id", fields.UUIDField()),
                 ("list_id", fields.UUIDField()),
             ],
@@ -414,10 +411,7 @@ class Migration(migrations.Migration):
         ops.CreateModel(
             name="ImportTag",
             fields=[
-                (
-                    "automatic_import_id",
-                    fields.UUIDField(primary_key=True, default=uuid4, unique=True, db_index=True),
-                ),
+                ("automatic_import_id", fields.UUIDField(primary_key=True, default=uuid4, unique=True, db_index=True)),
                 ("account_id", fields.UUIDField()),
                 ("tag_id", fields.UUIDField()),
             ],
@@ -432,10 +426,7 @@ class Migration(migrations.Migration):
         ops.CreateModel(
             name="LedgerEntry",
             fields=[
-                (
-                    "automatic_import_id",
-                    fields.UUIDField(primary_key=True, default=uuid4, unique=True, db_index=True),
-                ),
+                ("automatic_import_id", fields.UUIDField(primary_key=True, default=uuid4, unique=True, db_index=True)),
                 ("account_id", fields.UUIDField()),
                 ("external_account_id", fields.UUIDField()),
                 ("external_id", fields.TextField(unique=False)),
@@ -575,10 +566,7 @@ class Migration(migrations.Migration):
         ops.CreateModel(
             name="SweepSeen",
             fields=[
-                (
-                    "automatic_import_id",
-                    fields.UUIDField(primary_key=True, default=uuid4, unique=True, db_index=True),
-                ),
+                ("automatic_import_id", fields.UUIDField(primary_key=True, default=uuid4, unique=True, db_index=True)),
                 ("account_id", fields.UUIDField()),
                 ("external_id", fields.TextField(unique=False)),
                 ("sweep", fields.IntField()),
@@ -599,12 +587,7 @@ class Migration(migrations.Migration):
                 ("name", fields.TextField(unique=False)),
                 ("created_at", fields.DatetimeField(auto_now=False, auto_now_add=True)),
             ],
-            options={
-                "table": "tag",
-                "app": "domain",
-                "pk_attr": "id",
-                "table_description": "A label of contacts.",
-            },
+            options={"table": "tag", "app": "domain", "pk_attr": "id", "table_description": "A label of contacts."},
             bases=["Model"],
         ),
         ops.CreateModel(

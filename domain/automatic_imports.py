@@ -1,0 +1,283 @@
+"""Automatic imports: create, edit, pause, resume, run now, delete (R13).
+
+Each change raises the import's revision in the transaction that makes it, so that a page under way is dropped and
+the change wins (R14); what asks for a cycle sets `next_cycle_at` in that same transaction.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from tortoise.expressions import F
+from tortoise.queryset import QuerySet
+from tortoise.transactions import in_transaction
+from uuid_utils.compat import uuid7
+
+from domain import database, external_accounts, import_runs
+from domain.account import Viewer
+from domain.audit import record_audit
+from domain.catalogue import Catalogue
+from domain.enums import ExternalAccountHealth, ImportState, OverwritePolicy, RunTrigger
+from domain.errors import ErrorCode, Problem, Refused, not_found
+from domain.lists import check_name
+from domain.models import AutomaticImport, ContactList, ExternalAccount, ImportList, ImportTag, Tag
+from domain.queue import Queue
+
+ADVISED_PER_SERVICE = 2
+"""More imports than this for one service are allowed, with a warning (R12)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportChanges:
+    """What an edit sets; None leaves a thing as it is."""
+
+    name: str | None = None
+    criteria: Mapping[str, Any] | None = None
+    list_ids: Sequence[UUID] | None = None
+    tag_ids: Sequence[UUID] | None = None
+    name_policy: OverwritePolicy | None = None
+    phone_policy: OverwritePolicy | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewImport:
+    """What a new automatic import is made of."""
+
+    external_account_id: UUID
+    name: str
+    criteria: Mapping[str, Any] = field(default_factory=dict)
+    list_ids: Sequence[UUID] = ()
+    tag_ids: Sequence[UUID] = ()
+    name_policy: OverwritePolicy = OverwritePolicy.ALWAYS
+    phone_policy: OverwritePolicy = OverwritePolicy.ALWAYS
+
+
+async def create(viewer: Viewer, new: NewImport, *, catalogue: Catalogue, queue: Queue) -> AutomaticImport:
+    """Create the import; its first run starts at once (R1)."""
+    account_id = viewer.account_id
+    external_account = await external_accounts.get(account_id, new.external_account_id)
+    criteria = await _checked(
+        viewer, catalogue, external_account.service, new.name, new.criteria, new.list_ids, new.tag_ids
+    )
+    import_id = uuid7()
+    async with in_transaction():
+        await _locked_external_account(account_id, external_account.id)
+        await AutomaticImport.create(
+            id=import_id,
+            account_id=account_id,
+            external_account_id=external_account.id,
+            name=new.name.strip(),
+            criteria=criteria,
+            name_policy=new.name_policy,
+            phone_policy=new.phone_policy,
+        )
+        await _set_targets(account_id, import_id, list_ids=new.list_ids, tag_ids=new.tag_ids)
+        await _ask_for_cycle(account_id, external_account.id, import_id, RunTrigger.CREATED)
+        await record_audit(viewer, "AUTOMATIC_IMPORT_CREATED", import_id)
+    await queue.wake()
+    return await get(account_id, import_id)
+
+
+async def update(
+    viewer: Viewer, import_id: UUID, changes: ImportChanges, *, catalogue: Catalogue, queue: Queue
+) -> AutomaticImport:
+    """Edit the import. New criteria start a backfill and remove nobody; other edits act from the next change on."""
+    account_id = viewer.account_id
+    current = await get(account_id, import_id)
+    external_account = await external_accounts.get(account_id, current.external_account_id)
+    criteria = await _checked(
+        viewer,
+        catalogue,
+        external_account.service,
+        changes.name if changes.name is not None else current.name,
+        changes.criteria if changes.criteria is not None else current.criteria,
+        changes.list_ids or (),
+        changes.tag_ids or (),
+    )
+    async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_UPDATED"):
+        locked = await get(account_id, import_id)
+        values: dict[str, Any] = {"revision": F("revision") + 1}
+        if changes.name is not None:
+            values["name"] = changes.name.strip()
+        if changes.name_policy is not None:
+            values["name_policy"] = changes.name_policy
+        if changes.phone_policy is not None:
+            values["phone_policy"] = changes.phone_policy
+        backfill = changes.criteria is not None and criteria != locked.criteria
+        if backfill:
+            values |= {"criteria": criteria} | _from_the_start()
+        await _row(account_id, import_id).update(**values)
+        await _set_targets(account_id, import_id, list_ids=changes.list_ids, tag_ids=changes.tag_ids)
+        if backfill and locked.state in (ImportState.ACTIVE, ImportState.FAILING):
+            await _ask_for_cycle(account_id, external_account.id, import_id, RunTrigger.USER)
+    await queue.wake()
+    return await get(account_id, import_id)
+
+
+async def pause(viewer: Viewer, import_id: UUID) -> AutomaticImport:
+    """Stop importing until resumed; what a page under way would have written is dropped."""
+    async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_PAUSED"):
+        await _row(viewer.account_id, import_id).update(state=ImportState.PAUSED, revision=F("revision") + 1)
+        await import_runs.cancel_open(viewer.account_id, [import_id])
+    return await get(viewer.account_id, import_id)
+
+
+async def resume(viewer: Viewer, import_id: UUID, *, queue: Queue) -> AutomaticImport:
+    """Go on from the checkpoint, at once."""
+    async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_RESUMED") as external_account:
+        _require_healthy(external_account)
+        await _row(viewer.account_id, import_id).update(
+            state=ImportState.ACTIVE,
+            state_reason=None,
+            consecutive_failures=0,
+            next_attempt_at=None,
+            revision=F("revision") + 1,
+        )
+        await _ask_for_cycle(viewer.account_id, external_account.id, import_id, RunTrigger.USER)
+    await queue.wake()
+    return await get(viewer.account_id, import_id)
+
+
+async def run_now(viewer: Viewer, import_id: UUID, *, full: bool, queue: Queue) -> AutomaticImport:
+    """Check now, within the cap. `full` forgets the checkpoint and reads from the start."""
+    async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_RUN") as external_account:
+        _require_healthy(external_account)
+        automatic_import = await get(viewer.account_id, import_id)
+        if automatic_import.state == ImportState.PAUSED:
+            raise Refused(Problem(ErrorCode.PAUSED, "This import is paused. Resume it first.", ("id",)))
+        values: dict[str, Any] = {"next_attempt_at": None, "revision": F("revision") + 1}
+        if full:
+            values |= _from_the_start()
+        await _row(viewer.account_id, import_id).update(**values)
+        await _ask_for_cycle(viewer.account_id, external_account.id, import_id, RunTrigger.USER)
+    await queue.wake()
+    return await get(viewer.account_id, import_id)
+
+
+async def delete(viewer: Viewer, import_id: UUID) -> None:
+    """Delete the import. Its contacts and fields stay, and so does its ledger: an import made anew finds them."""
+    async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_DELETED"):
+        await _row(viewer.account_id, import_id).update(deleted_at=datetime.now(UTC), revision=F("revision") + 1)
+        await import_runs.cancel_open(viewer.account_id, [import_id])
+
+
+async def get(account_id: UUID, import_id: UUID) -> AutomaticImport:
+    """The import; Refused where this account has none with this id."""
+    found = await _row(account_id, import_id).first()
+    if found is None:
+        raise not_found("automatic import", "id")
+    return found
+
+
+async def warnings(account_id: UUID, service: str) -> list[str]:
+    """What is worth telling whoever created an import of `service` (R12)."""
+    count = await count_of_service(account_id, service)
+    if count <= ADVISED_PER_SERVICE:
+        return []
+    return [f"You now have {count} automatic imports of {service}; more than {ADVISED_PER_SERVICE} are rarely needed."]
+
+
+async def count_of_service(account_id: UUID, service: str) -> int:
+    """How many automatic imports of `service` the account has: the number on the service's tile (R12)."""
+    rows = await database.fetch(
+        """
+        SELECT count(*) FROM automatic_import i
+        JOIN external_account e ON e.account_id = i.account_id AND e.id = i.external_account_id
+        WHERE i.account_id = $1 AND i.deleted_at IS NULL AND e.service = $2
+        """,
+        account_id, service,
+    )  # fmt: skip
+    count: int = rows[0]["count"]
+    return count
+
+
+def _row(account_id: UUID, import_id: UUID) -> QuerySet[AutomaticImport]:
+    return AutomaticImport.filter(account_id=account_id, id=import_id, deleted_at=None)
+
+
+def _from_the_start() -> dict[str, Any]:
+    """What an import needs to read everything again (R3)."""
+    return {"checkpoint": None, "backlog": True, "source_total": None, "sweep": F("sweep") + 1}
+
+
+@asynccontextmanager
+async def _changing(viewer: Viewer, import_id: UUID, action: str) -> AsyncIterator[ExternalAccount]:
+    """A transaction that holds the import and its external account, in lock order, and is audited."""
+    current = await get(viewer.account_id, import_id)
+    async with in_transaction():
+        external_account = await _locked_external_account(viewer.account_id, current.external_account_id)
+        if await _row(viewer.account_id, import_id).select_for_update(no_key=True).first() is None:
+            raise not_found("automatic import", "id")
+        yield external_account
+        await record_audit(viewer, action, import_id)
+
+
+async def _locked_external_account(account_id: UUID, external_account_id: UUID) -> ExternalAccount:
+    row = ExternalAccount.filter(account_id=account_id, id=external_account_id)
+    return await row.select_for_update(no_key=True).get()
+
+
+async def _ask_for_cycle(account_id: UUID, external_account_id: UUID, import_id: UUID, trigger: RunTrigger) -> None:
+    async with database.transaction() as connection:
+        await import_runs.queue(connection, account_id=account_id, automatic_import_id=import_id, trigger=trigger)
+    await ExternalAccount.filter(
+        account_id=account_id, id=external_account_id, health=ExternalAccountHealth.HEALTHY
+    ).update(next_cycle_at=datetime.now(UTC))
+
+
+def _require_healthy(external_account: ExternalAccount) -> None:
+    if external_account.health != ExternalAccountHealth.HEALTHY:
+        message = f"{external_account.label} does not accept our credentials any more. Reconnect it first."
+        raise Refused(Problem(ErrorCode.NEEDS_RECONNECT, message, ("id",)))
+
+
+async def _set_targets(
+    account_id: UUID, import_id: UUID, *, list_ids: Sequence[UUID] | None, tag_ids: Sequence[UUID] | None
+) -> None:
+    if list_ids is not None:
+        await ImportList.filter(account_id=account_id, automatic_import_id=import_id).delete()
+        for list_id in dict.fromkeys(list_ids):
+            await ImportList.create(account_id=account_id, automatic_import_id=import_id, list_id=list_id)
+    if tag_ids is not None:
+        await ImportTag.filter(account_id=account_id, automatic_import_id=import_id).delete()
+        for tag_id in dict.fromkeys(tag_ids):
+            await ImportTag.create(account_id=account_id, automatic_import_id=import_id, tag_id=tag_id)
+
+
+async def _checked(
+    viewer: Viewer,
+    catalogue: Catalogue,
+    service: str,
+    name: str,
+    criteria: Mapping[str, Any],
+    list_ids: Sequence[UUID],
+    tag_ids: Sequence[UUID],
+) -> dict[str, Any]:
+    """The criteria in canonical form; Refused with every problem of the input at once."""
+    problems: list[Problem] = []
+    canonical: dict[str, Any] = {}
+    try:
+        check_name(name)
+    except Refused as refused:
+        problems += refused.problems
+    try:
+        canonical = catalogue.check_criteria(service, criteria)
+    except Refused as refused:
+        problems += [
+            Problem(problem.code, problem.message, ("criteria", *problem.field)) for problem in refused.problems
+        ]
+    lists = await ContactList.filter(account_id=viewer.account_id, id__in=list_ids).values_list("id", flat=True)
+    tags = await Tag.filter(account_id=viewer.account_id, id__in=tag_ids).values_list("id", flat=True)
+    for field_name, noun, wanted, found in (
+        ("listIds", "list", list_ids, lists),
+        ("tagIds", "tag", tag_ids, tags),
+    ):
+        for index, target_id in enumerate(wanted):
+            if target_id not in found:
+                problems += not_found(noun, field_name, str(index)).problems
+    if problems:
+        raise Refused(*problems)
+    return canonical

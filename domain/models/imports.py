@@ -1,0 +1,88 @@
+"""External accounts and their automatic imports; no rules."""
+
+from tortoise import fields
+from tortoise.models import Model
+
+from domain.enums import DeletionPolicy, ExternalAccountHealth, ImportState, OverwritePolicy
+from domain.models.keys import new_id
+
+
+class ExternalAccount(Model):
+    """One connected login at a service; the unit of scheduling, and the owner of the cap's window (R4).
+
+    The window ends at `window_ends_at`, where the next begins. While a worker holds the lease, `next_cycle_at` is
+    when the next cycle is due after this one.
+    """
+
+    id = new_id()
+    account_id = fields.UUIDField()
+    service = fields.CharField(max_length=64)
+    remote_identity = fields.TextField()
+    label = fields.TextField()
+    credentials = fields.BinaryField(null=True)
+    health = fields.CharEnumField(ExternalAccountHealth, max_length=16, default=ExternalAccountHealth.HEALTHY)
+    health_reason = fields.TextField(null=True)
+    next_cycle_at = fields.DatetimeField(null=True)
+    window_ends_at = fields.DatetimeField(null=True)
+    window_used = fields.IntField(default=0)
+    lease_token = fields.UUIDField(null=True)
+    lease_expires_at = fields.DatetimeField(null=True)
+    transient_failures = fields.IntField(default=0)
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "external_account"
+
+
+class AutomaticImport(Model):
+    """A recurring import. `revision` is raised by every edit, pause, delete, disconnect and undo: it fences pages.
+
+    It is due in a window until `served_window_ends_at` names that window, or while it has an open run.
+    """
+
+    id = new_id()
+    account_id = fields.UUIDField()
+    external_account_id = fields.UUIDField()
+    name = fields.TextField()
+    criteria = fields.JSONField[dict[str, object]](default=dict)
+    state = fields.CharEnumField(ImportState, max_length=16, default=ImportState.ACTIVE)
+    state_reason = fields.TextField(null=True)
+    name_policy = fields.CharEnumField(OverwritePolicy, max_length=16, default=OverwritePolicy.ALWAYS)
+    phone_policy = fields.CharEnumField(OverwritePolicy, max_length=16, default=OverwritePolicy.ALWAYS)
+    deletion_policy = fields.CharEnumField(DeletionPolicy, max_length=16, default=DeletionPolicy.KEEP)
+    deletion_tag_id = fields.UUIDField(null=True)
+    checkpoint = fields.JSONField[dict[str, object]](null=True)
+    revision = fields.IntField(default=1)
+    source_total = fields.IntField(null=True)
+    backlog = fields.BooleanField(default=True)
+    sweep = fields.IntField(default=1)
+    served_window_ends_at = fields.DatetimeField(null=True)
+    consecutive_failures = fields.IntField(default=0)
+    next_attempt_at = fields.DatetimeField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    deleted_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "automatic_import"
+
+
+class ImportList(Model):
+    """Key (account_id, automatic_import_id, list_id): a list that an import's contacts are subscribed to."""
+
+    automatic_import_id = fields.UUIDField(primary_key=True)
+    account_id = fields.UUIDField()
+    list_id = fields.UUIDField()
+
+    class Meta:
+        table = "automatic_import_list"
+
+
+class ImportTag(Model):
+    """Key (account_id, automatic_import_id, tag_id): a tag that an import's contacts get."""
+
+    automatic_import_id = fields.UUIDField(primary_key=True)
+    account_id = fields.UUIDField()
+    tag_id = fields.UUIDField()
+
+    class Meta:
+        table = "automatic_import_tag"
