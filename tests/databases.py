@@ -1,0 +1,49 @@
+"""One migrated template database per session, and a copy of it for each test that wants one."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+
+from domain import database
+
+TEMPLATE = "sluice_test_template"
+
+
+def server_url() -> str:
+    """The PostgreSQL that the session runs on."""
+    return os.environ["SLUICE_TEST_DATABASE_URL"]
+
+
+def url_of(name: str) -> str:
+    """The URL of another database on the same server."""
+    return urlunsplit(urlsplit(server_url())._replace(path=f"/{name}"))
+
+
+async def make_template() -> None:
+    """Migrate an empty database, once; every test starts from a copy."""
+    await _maintain(f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)", f"CREATE DATABASE {TEMPLATE}")
+    await database.migrate(url_of(TEMPLATE))
+
+
+@asynccontextmanager
+async def fresh_database() -> AsyncIterator[str]:
+    """The URL of a migrated, empty database of one's own."""
+    name = f"sluice_test_{uuid4().hex}"
+    await _maintain(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    try:
+        yield url_of(name)
+    finally:
+        await _maintain(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _maintain(*statements: str) -> None:
+    connection = await asyncpg.connect(server_url())
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
