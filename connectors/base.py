@@ -7,7 +7,7 @@
   x UnexpectedResponseError  the service broke its contract: the run fails with a readable reason
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -46,7 +46,7 @@ class Page:
 class Connector(Protocol):
     """Reads contacts from one external account."""
 
-    def pages(self, checkpoint: Checkpoint | None) -> AsyncIterator[Page]:
+    def pages(self, checkpoint: Checkpoint | None) -> AsyncGenerator[Page, None]:
         """Yield what changed since `checkpoint`; everything when it is None (a backfill).
 
         Raises one of the four ConnectorErrors, never sleeps, never retries.

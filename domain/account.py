@@ -58,6 +58,11 @@ async def authenticate(token: str) -> Viewer | None:
     return Viewer(account_id=rows[0]["account_id"], token_id=rows[0]["id"], scopes=frozenset(rows[0]["scopes"]))
 
 
+async def is_valid(viewer: Viewer) -> bool:
+    """Whether the viewer's token is still accepted: it may be revoked while a connection is open."""
+    return await ApiToken.exists(account_id=viewer.account_id, id=viewer.token_id, revoked_at=None)
+
+
 def _hash(token: str) -> bytes:
     # A random token of 256 bits needs no slow hash.
     return hashlib.sha256(token.encode()).digest()

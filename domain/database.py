@@ -8,10 +8,20 @@ import asyncpg
 from tortoise import Tortoise
 from tortoise.backends.base.config_generator import expand_db_url
 from tortoise.connection import get_connection
+from tortoise.exceptions import DBConnectionError
 from tortoise.migrations.api.migrate import migrate as run_migrations
 from tortoise.transactions import in_transaction
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+UNAVAILABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    DBConnectionError,
+    OSError,
+)
+"""The database went away, or is coming back: nothing is wrong with what was asked."""
 
 # Any constant will do; it only has to be ours.
 MIGRATION_LOCK = 0x51_0C_E0

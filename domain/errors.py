@@ -4,6 +4,7 @@
   x Refused          a user asked for something that cannot be: says what, where and what to do, all at once
   x LeaseLost        another worker has taken this external account's cycle over: stop, it carries on
   x TurnSuperseded   the import was edited, paused, deleted or undone while a page was under way: drop the page
+  x TokenRevoked     whoever is listening may not any more
   x Misconfigured    the operator must change a setting
 """
 
@@ -60,6 +61,10 @@ class LeaseLost(SluiceError):
 
 class TurnSuperseded(SluiceError):
     """The automatic import changed while a page was under way, and the change wins (R14)."""
+
+
+class TokenRevoked(SluiceError):
+    """The token of a stream under way was revoked."""
 
 
 class Misconfigured(SluiceError):

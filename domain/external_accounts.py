@@ -1,6 +1,6 @@
 """Connected logins at services: connect, reconnect, disconnect."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 from domain import import_runs
 from domain.account import Viewer
 from domain.audit import record_audit
-from domain.catalogue import Catalogue, RemoteIdentity, find_service
+from domain.catalogue import Catalogue, CriterionChoice, RemoteIdentity, find_service
 from domain.credentials import key_ring
 from domain.enums import ExternalAccountHealth, ImportState
 from domain.errors import ErrorCode, Problem, Refused, not_found
@@ -85,6 +85,16 @@ async def disconnect(viewer: Viewer, external_account_id: UUID) -> ExternalAccou
         await import_runs.cancel_open(viewer.account_id, import_ids)
         await record_audit(viewer, "EXTERNAL_ACCOUNT_DISCONNECTED", external_account_id)
         return await row.get()
+
+
+async def criteria_choices(
+    account_id: UUID, external_account_id: UUID, *, criterion: str, search: str | None, catalogue: Catalogue
+) -> Sequence[CriterionChoice]:
+    """What a criterion can be in this external account; with `search`, those whose label contains it."""
+    external_account = await get(account_id, external_account_id)
+    credentials = unseal_credentials(external_account)
+    choices = await catalogue.choices(external_account.service, credentials, criterion)
+    return [choice for choice in choices if (search or "").casefold() in choice.label.casefold()]
 
 
 async def needs_reconnect(account_id: UUID, external_account_id: UUID, *, reason: str) -> None:

@@ -14,7 +14,8 @@ from uuid_utils.compat import uuid7
 
 from domain import database
 from domain.database import Connection
-from domain.enums import RunState, RunStop, RunTrigger
+from domain.enums import Outcome, RunState, RunStop, RunTrigger
+from domain.errors import not_found
 from domain.events import RunChanged
 from domain.models import ImportRun
 
@@ -31,22 +32,73 @@ class RunError:
 
 async def queue(connection: Connection, *, account_id: UUID, automatic_import_id: UUID, trigger: RunTrigger) -> UUID:
     """The import's open run, made where it has none, in the transaction that asks for it."""
+    found = await _open_run(connection, account_id, automatic_import_id)
+    if found is not None:
+        return UUID(str(found["id"]))
+    return await _insert(connection, account_id, automatic_import_id, trigger, RunState.QUEUED)
+
+
+async def open_for_news(connection: Connection, account_id: UUID, automatic_import_id: UUID) -> UUID:
+    """The run that a page with news belongs to. A row that only counts idle checks is closed, and a new one begins."""
+    found = await _open_run(connection, account_id, automatic_import_id)
+    if found is not None and (found["found_something"] or found["checks"] == 1):
+        await connection.execute(
+            "UPDATE import_run SET found_something = true WHERE account_id = $1 AND id = $2", account_id, found["id"]
+        )
+        return UUID(str(found["id"]))
+    if found is not None:
+        await connection.execute(
+            "UPDATE import_run SET state = 'COMPLETED', finished_at = now(), revision = revision + 1"
+            " WHERE account_id = $1 AND id = $2",
+            account_id, found["id"],
+        )  # fmt: skip
+    return await _insert(connection, account_id, automatic_import_id, RunTrigger.SCHEDULE, RunState.RUNNING, news=True)
+
+
+async def open_for_repeats(connection: Connection, account_id: UUID, automatic_import_id: UUID) -> UUID:
+    """The run that a page without news belongs to: sweeps that find nothing share one row."""
+    found = await _open_run(connection, account_id, automatic_import_id)
+    if found is not None:
+        return UUID(str(found["id"]))
     rows = await connection.fetch(
         """
-        INSERT INTO import_run (account_id, id, automatic_import_id, trigger, state, revision, checks, found_something,
-            read_count, created_count, updated_count, unchanged_count, skipped_count, waiting_count, failed_count,
-            protected_count, silenced_autoresponders, silenced_webhooks, silenced_notifications, cancel_requested,
-            created_at)
-        VALUES ($1, $2, $3, $4, 'QUEUED', 1, 1, false, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, now())
-        ON CONFLICT (account_id, automatic_import_id)
-            WHERE state IN ('QUEUED', 'RUNNING', 'WAITING_FOR_SERVICE', 'NEEDS_REVIEW')
-        DO UPDATE SET revision = import_run.revision
+        UPDATE import_run SET state = 'RUNNING', checks = checks + 1, finished_at = NULL, stopped_by = NULL
+        WHERE account_id = $1 AND id = (
+            SELECT id FROM import_run WHERE account_id = $1 AND automatic_import_id = $2 ORDER BY id DESC LIMIT 1
+        ) AND state = 'COMPLETED' AND NOT found_something
         RETURNING id
         """,
-        account_id, uuid7(), automatic_import_id, trigger,
+        account_id, automatic_import_id,
     )  # fmt: skip
-    run_id: UUID = rows[0]["id"]
-    return run_id
+    if rows:
+        return UUID(str(rows[0]["id"]))
+    return await _insert(connection, account_id, automatic_import_id, RunTrigger.SCHEDULE, RunState.RUNNING)
+
+
+async def count(
+    connection: Connection,
+    *,
+    account_id: UUID,
+    automatic_import_id: UUID,
+    run_id: UUID,
+    counts: Mapping[Outcome, int],
+    protected: int,
+) -> tuple[RunChanged, bool]:
+    """Add to the run's counts, and tell whether a user asked to cancel it.
+
+    What is read is the sum of the outcomes, always (R17).
+    """
+    rows = await connection.fetch(
+        """
+        UPDATE import_run SET read_count = read_count + $3, created_count = created_count + $4,
+            updated_count = updated_count + $5, unchanged_count = unchanged_count + $6,
+            skipped_count = skipped_count + $7, waiting_count = waiting_count + $8, failed_count = failed_count + $9,
+            protected_count = protected_count + $10, revision = revision + 1, last_checked_at = now()
+        WHERE account_id = $1 AND id = $2 RETURNING id, revision, cancel_requested
+        """,
+        account_id, run_id, sum(counts.values()), *(counts.get(outcome, 0) for outcome in Outcome), protected,
+    )  # fmt: skip
+    return _changed(account_id, automatic_import_id, rows[0]), rows[0]["cancel_requested"]
 
 
 async def start(account_id: UUID, automatic_import_id: UUID) -> RunChanged | None:
@@ -54,26 +106,30 @@ async def start(account_id: UUID, automatic_import_id: UUID) -> RunChanged | Non
     rows = await database.fetch(
         """
         UPDATE import_run SET state = 'RUNNING', waiting_until = NULL, revision = revision + 1,
+            error_code = NULL, error_message = NULL,
             started_at = coalesce(started_at, now()), last_checked_at = now()
         WHERE account_id = $1 AND automatic_import_id = $2 AND state IN ('QUEUED', 'RUNNING', 'WAITING_FOR_SERVICE')
         RETURNING id, revision
         """,
         account_id, automatic_import_id,
     )  # fmt: skip
-    return _changed(account_id, automatic_import_id, rows)
+    return _changed(account_id, automatic_import_id, rows[0]) if rows else None
 
 
-async def wait_for_service(account_id: UUID, automatic_import_id: UUID, *, until: datetime) -> RunChanged | None:
+async def wait_for_service(
+    account_id: UUID, automatic_import_id: UUID, *, until: datetime, reason: str | None
+) -> RunChanged | None:
     """The service asked for patience: the run goes on at `until`."""
     rows = await database.fetch(
         """
-        UPDATE import_run SET state = 'WAITING_FOR_SERVICE', waiting_until = $3, revision = revision + 1
+        UPDATE import_run SET state = 'WAITING_FOR_SERVICE', waiting_until = $3, revision = revision + 1,
+            error_code = CASE WHEN $4::text IS NULL THEN NULL ELSE 'SERVICE_UNAVAILABLE' END, error_message = $4
         WHERE account_id = $1 AND automatic_import_id = $2 AND state IN ('QUEUED', 'RUNNING', 'WAITING_FOR_SERVICE')
         RETURNING id, revision
         """,
-        account_id, automatic_import_id, until,
+        account_id, automatic_import_id, until, reason,
     )  # fmt: skip
-    return _changed(account_id, automatic_import_id, rows)
+    return _changed(account_id, automatic_import_id, rows[0]) if rows else None
 
 
 async def finish(
@@ -82,36 +138,49 @@ async def finish(
     *,
     stopped_by: RunStop | None = None,
     error: RunError | None = None,
-) -> RunChanged | None:
-    """End the import's open run, if it has one."""
+) -> RunChanged:
+    """End the import's turn in this cycle.
+
+    Its open run ends; where it has none, the cycle found nothing, and the last run is extended by a check, unless
+    that one did not end well: then the row says that all is well again.
+    """
     state = RunState.FAILED if error else RunState.COMPLETED
-    rows = await database.fetch(
-        """
-        UPDATE import_run SET state = $3, stopped_by = $4, error_code = $5, error_message = $6, waiting_until = NULL,
-            started_at = coalesce(started_at, now()), finished_at = now(), last_checked_at = now(),
-            revision = revision + 1
-        WHERE account_id = $1 AND automatic_import_id = $2 AND state IN ('QUEUED', 'RUNNING', 'WAITING_FOR_SERVICE')
-        RETURNING id, revision
-        """,
-        account_id, automatic_import_id, state, stopped_by,
-        error.code if error else None, error.message if error else None,
-    )  # fmt: skip
-    return _changed(account_id, automatic_import_id, rows)
+    async with database.transaction() as connection:
+        found = await _open_run(connection, account_id, automatic_import_id)
+        if found is None and error is None:
+            extended = await _extend_last(connection, account_id, automatic_import_id, stopped_by)
+            if extended is not None:
+                return _changed(account_id, automatic_import_id, extended)
+        if found is None:
+            run_id = await _insert(connection, account_id, automatic_import_id, RunTrigger.SCHEDULE, RunState.RUNNING)
+        else:
+            run_id = found["id"]
+        rows = await connection.fetch(
+            """
+            UPDATE import_run SET state = $3, stopped_by = $4, error_code = $5, error_message = $6,
+                waiting_until = NULL, started_at = coalesce(started_at, now()), finished_at = now(),
+                last_checked_at = now(), revision = revision + 1
+            WHERE account_id = $1 AND id = $2 RETURNING id, revision
+            """,
+            account_id, run_id, state, stopped_by, error.code if error else None, error.message if error else None,
+        )  # fmt: skip
+    return _changed(account_id, automatic_import_id, rows[0])
 
 
-async def extend_last(account_id: UUID, automatic_import_id: UUID) -> RunChanged | None:
-    """A cycle that found nothing: the last run was checked once more. None where the import never ran to its end."""
-    rows = await database.fetch(
+async def _extend_last(
+    connection: Connection, account_id: UUID, automatic_import_id: UUID, stopped_by: RunStop | None
+) -> Mapping[str, Any] | None:
+    row: Mapping[str, Any] | None = await connection.fetchrow(
         """
-        UPDATE import_run SET checks = checks + 1, last_checked_at = now(), revision = revision + 1
+        UPDATE import_run SET checks = checks + 1, stopped_by = $3, last_checked_at = now(), revision = revision + 1
         WHERE account_id = $1 AND id = (
             SELECT id FROM import_run WHERE account_id = $1 AND automatic_import_id = $2 ORDER BY id DESC LIMIT 1
-        ) AND state = 'COMPLETED' AND stopped_by IS NULL
+        ) AND state = 'COMPLETED'
         RETURNING id, revision
         """,
-        account_id, automatic_import_id,
+        account_id, automatic_import_id, stopped_by,
     )  # fmt: skip
-    return _changed(account_id, automatic_import_id, rows)
+    return row
 
 
 async def cancel_open(account_id: UUID, automatic_import_ids: Sequence[UUID]) -> None:
@@ -126,6 +195,24 @@ async def cancel_open(account_id: UUID, automatic_import_ids: Sequence[UUID]) ->
     )  # fmt: skip
 
 
+async def cancel(account_id: UUID, run_id: UUID) -> UUID:
+    """Stop a run. What no worker is busy with ends at once, a running one after the page under way; others stay."""
+    rows = await database.fetch(
+        """
+        UPDATE import_run SET cancel_requested = true, revision = revision + 1, waiting_until = NULL,
+            finished_at = CASE WHEN state IN ('QUEUED', 'WAITING_FOR_SERVICE') THEN now() END,
+            state = CASE WHEN state IN ('QUEUED', 'WAITING_FOR_SERVICE') THEN 'CANCELLED' ELSE state END
+        WHERE account_id = $1 AND id = $2
+            AND state IN ('QUEUED', 'RUNNING', 'WAITING_FOR_SERVICE', 'NEEDS_REVIEW') AND NOT cancel_requested
+        RETURNING id
+        """,
+        account_id, run_id,
+    )  # fmt: skip
+    if not rows and not await ImportRun.exists(account_id=account_id, id=run_id):
+        raise not_found("import run", "id")
+    return run_id
+
+
 async def get(account_id: UUID, run_id: UUID) -> ImportRun | None:
     """The run as it stands."""
     return await ImportRun.get_or_none(account_id=account_id, id=run_id)
@@ -138,12 +225,34 @@ async def latest(account_id: UUID, automatic_import_id: UUID) -> ImportRun | Non
     )
 
 
-def _changed(account_id: UUID, automatic_import_id: UUID, rows: Sequence[Mapping[str, Any]]) -> RunChanged | None:
-    if not rows:
-        return None
+async def _open_run(connection: Connection, account_id: UUID, automatic_import_id: UUID) -> Mapping[str, Any] | None:
+    row: Mapping[str, Any] | None = await connection.fetchrow(
+        "SELECT id, checks, found_something FROM import_run WHERE account_id = $1 AND automatic_import_id = $2"
+        " AND state IN ('QUEUED', 'RUNNING', 'WAITING_FOR_SERVICE', 'NEEDS_REVIEW') FOR UPDATE",
+        account_id, automatic_import_id,
+    )  # fmt: skip
+    return row
+
+
+async def _insert(
+    connection: Connection,
+    account_id: UUID,
+    automatic_import_id: UUID,
+    trigger: RunTrigger,
+    state: RunState,
+    *,
+    news: bool = False,
+) -> UUID:
+    run_id = uuid7()
+    await connection.execute(
+        "INSERT INTO import_run (account_id, id, automatic_import_id, trigger, state, found_something, started_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $5::varchar = 'RUNNING' THEN now() END)",
+        account_id, run_id, automatic_import_id, trigger, state, news,
+    )  # fmt: skip
+    return run_id
+
+
+def _changed(account_id: UUID, automatic_import_id: UUID, row: Mapping[str, Any]) -> RunChanged:
     return RunChanged(
-        account_id=account_id,
-        automatic_import_id=automatic_import_id,
-        run_id=rows[0]["id"],
-        revision=rows[0]["revision"],
+        account_id=account_id, automatic_import_id=automatic_import_id, run_id=row["id"], revision=row["revision"]
     )

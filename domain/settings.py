@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     public_url: str | None = Field(None, description="Where users reach this server, as `https://sluice.example`.")
     new_account_plan: str = Field("contacts-10000", description="The plan tier a new account starts on.")
     database_pool: int = Field(10, ge=2, description="The most database connections one process opens.")
+    fast_executor: bool = Field(True, description="Complete plain GraphQL fields by compiled plans.")
     log_format: str = Field("json", pattern="^(json|console)$", description="How logs are written: json or console.")
 
     @field_validator("cors_origins", mode="before")

@@ -1,13 +1,25 @@
 """One PostgreSQL and one Redis for the whole session; no network beyond this machine."""
 
+import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from ipaddress import ip_address
 
 import pytest
 
 from api.embedded import EmbeddedError, temporary_stack
+from domain.credentials import new_key
+from domain.database import close_database, open_database
+from domain.settings import settings
+from tests import databases
+from tests.configuration import Configure
+
+# Nobody's own configuration reaches the tests, but where the servers are.
+for name in [name for name in os.environ if name.startswith("SLUICE_") and not name.startswith("SLUICE_TEST_")]:
+    del os.environ[name]
+os.environ["SLUICE_SECRET_KEYS"] = new_key()
 
 DATABASE_URL = "SLUICE_TEST_DATABASE_URL"
 REDIS_URL = "SLUICE_TEST_REDIS_URL"
@@ -15,19 +27,52 @@ REDIS_URL = "SLUICE_TEST_REDIS_URL"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Start the servers that the environment does not name, before the workers are started, which inherit it."""
-    is_worker = hasattr(session.config, "workerinput")
-    given = os.environ.get(DATABASE_URL), os.environ.get(REDIS_URL)
-    if is_worker or session.config.option.collectonly or all(given):
+    """Start the servers that the environment does not name, before the workers are started, which inherit it.
+
+    The template that every test's database is a copy of is migrated once.
+    """
+    if hasattr(session.config, "workerinput") or session.config.option.collectonly:
         return
     servers = ExitStack()
     session.config.add_cleanup(servers.close)
-    try:
-        stack = servers.enter_context(temporary_stack(database_url=given[0], redis_url=given[1]))
-    except EmbeddedError as error:
-        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-    os.environ[DATABASE_URL] = stack.database_url
-    os.environ[REDIS_URL] = stack.redis_url
+    given = {"database_url": os.environ.get(DATABASE_URL), "redis_url": os.environ.get(REDIS_URL)}
+    if not all(given.values()):
+        try:
+            stack = servers.enter_context(temporary_stack(**given))
+        except EmbeddedError as error:
+            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+        os.environ[DATABASE_URL] = stack.database_url
+        os.environ[REDIS_URL] = stack.redis_url
+    asyncio.run(databases.make_template())
+
+
+@pytest.fixture
+async def database_url() -> AsyncIterator[str]:
+    """A migrated, empty database of the test's own."""
+    async with databases.fresh_database() as url:
+        yield url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[None]:
+    """The models, connected to a database of the test's own."""
+    await open_database(database_url)
+    yield
+    await close_database()
+
+
+@pytest.fixture
+def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
+    """Set settings by name for this test: `configure(cap=3)`."""
+
+    def set_settings(**values: object) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(f"SLUICE_{name.upper()}", str(value))
+        settings.cache_clear()
+
+    yield set_settings
+    monkeypatch.undo()
+    settings.cache_clear()
 
 
 class NetworkBlockedError(RuntimeError):

@@ -19,7 +19,7 @@ from domain.enums import (
     RunTrigger,
     TaskState,
 )
-from domain.records import FieldType, SourceConsent
+from domain.records import FieldType
 
 
 class Migration(migrations.Migration):
@@ -209,7 +209,7 @@ class Migration(migrations.Migration):
                 "table": "contact",
                 "app": "domain",
                 "pk_attr": "id",
-                "table_description": "Key (account_id, id). `field_values` is keyed by field id; `edited_at` is the last change by a user or the API.",
+                "table_description": "Key (account_id, id). `field_values` is keyed by field id; `edited_at`: last change by a user or the API.",
             },
             bases=["Model"],
         ),
@@ -285,13 +285,14 @@ class Migration(migrations.Migration):
                 ("first_seen_in", fields.TextField(null=True, unique=False)),
                 ("sortable", fields.BooleanField(default=False)),
                 ("created_at", fields.DatetimeField(auto_now=False, auto_now_add=True)),
+                ("activated_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ("deleted_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
             ],
             options={
                 "table": "field",
                 "app": "domain",
                 "pk_attr": "id",
-                "table_description": "A custom field of contacts. Without a tag it is only a candidate: an open-ended key seen in one record (R7).",
+                "table_description": "A custom field of contacts (R7).",
             },
             bases=["Model"],
         ),
@@ -434,15 +435,7 @@ class Migration(migrations.Migration):
                 ("email_key", fields.TextField(null=True, unique=False)),
                 ("record", fields.JSONField(encoder=JSON_DUMPS, decoder=loads)),
                 ("digest", fields.BinaryField()),
-                (
-                    "consent",
-                    fields.CharEnumField(
-                        null=True,
-                        description="GRANTED: GRANTED\nPENDING: PENDING\nNONE: NONE\nDENIED: DENIED\nNOT_TRACKED: NOT_TRACKED",
-                        enum_type=SourceConsent,
-                        max_length=16,
-                    ),
-                ),
+                ("applied", fields.JSONField(null=True, encoder=JSON_DUMPS, decoder=loads)),
                 (
                     "state",
                     fields.CharEnumField(

@@ -40,7 +40,8 @@ ALTER TABLE field DROP CONSTRAINT field_pkey, ADD PRIMARY KEY (account_id, id),
     ADD FOREIGN KEY (account_id) REFERENCES account (id) ON DELETE CASCADE,
     ADD CONSTRAINT field_source_key UNIQUE (account_id, service, source_key),
     ADD CONSTRAINT field_tag_key UNIQUE (account_id, personalization_tag),
-    ADD CONSTRAINT field_tag_check CHECK (personalization_tag ~ '^[A-Z0-9_]+$');
+    ADD CONSTRAINT field_tag_check CHECK (personalization_tag ~ '^[A-Z0-9_]+$'),
+    ADD CONSTRAINT field_active_check CHECK ((personalization_tag IS NULL) = (activated_at IS NULL));
 
 ALTER TABLE contact_field_value DROP CONSTRAINT contact_field_value_pkey,
     ADD PRIMARY KEY (account_id, contact_id, field_id),
@@ -99,6 +100,14 @@ ALTER TABLE automatic_import_tag DROP CONSTRAINT automatic_import_tag_pkey,
     ADD FOREIGN KEY (account_id, tag_id) REFERENCES tag (account_id, id) ON DELETE CASCADE;
 
 ALTER TABLE import_run DROP CONSTRAINT import_run_pkey, ADD PRIMARY KEY (account_id, id),
+    ALTER COLUMN revision SET DEFAULT 1, ALTER COLUMN checks SET DEFAULT 1,
+    ALTER COLUMN found_something SET DEFAULT false, ALTER COLUMN cancel_requested SET DEFAULT false,
+    ALTER COLUMN read_count SET DEFAULT 0, ALTER COLUMN created_count SET DEFAULT 0,
+    ALTER COLUMN updated_count SET DEFAULT 0, ALTER COLUMN unchanged_count SET DEFAULT 0,
+    ALTER COLUMN skipped_count SET DEFAULT 0, ALTER COLUMN waiting_count SET DEFAULT 0,
+    ALTER COLUMN failed_count SET DEFAULT 0, ALTER COLUMN protected_count SET DEFAULT 0,
+    ALTER COLUMN silenced_autoresponders SET DEFAULT 0, ALTER COLUMN silenced_webhooks SET DEFAULT 0,
+    ALTER COLUMN silenced_notifications SET DEFAULT 0, ALTER COLUMN created_at SET DEFAULT now(),
     ADD FOREIGN KEY (account_id, automatic_import_id) REFERENCES automatic_import (account_id, id) ON DELETE CASCADE,
     ADD CONSTRAINT import_run_counts_check CHECK (read_count = created_count + updated_count + unchanged_count
         + skipped_count + waiting_count + failed_count);

@@ -56,7 +56,10 @@ class Tombstone(Model):
 
 
 class CustomField(Model):
-    """A custom field of contacts. Without a tag it is only a candidate: an open-ended key seen in one record (R7)."""
+    """A custom field of contacts (R7).
+
+    Without a tag it is only a candidate: an open-ended key seen in one record, `first_seen_in` its external id.
+    """
 
     id = new_id()
     account_id = fields.UUIDField()
@@ -70,6 +73,7 @@ class CustomField(Model):
     first_seen_in = fields.TextField(null=True)
     sortable = fields.BooleanField(default=False)
     created_at = fields.DatetimeField(auto_now_add=True)
+    activated_at = fields.DatetimeField(null=True)
     deleted_at = fields.DatetimeField(null=True)
 
     class Meta:

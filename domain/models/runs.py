@@ -5,7 +5,6 @@ from tortoise.models import Model
 
 from domain.enums import LedgerState, Outcome, RunState, RunStop, RunTrigger
 from domain.models.keys import new_id
-from domain.records import SourceConsent
 
 
 class ImportRun(Model):
@@ -47,9 +46,9 @@ class ImportRun(Model):
 class LedgerEntry(Model):
     """Key (account_id, external_account_id, external_id, automatic_import_id): the present truth about a record.
 
-    `record` is the record as last seen, `digest` its hash, `consent` the source's consent as last acted on.
-    `due` marks a row that is ingested from here before anything new is read; `position` orders the waiting room and
-    the succession to a shared address.
+    `record` is the record as last seen, `digest` its hash; `applied` is the record as last written to the contact,
+    where that is an older one. `due` marks a row that is ingested from here before anything new is read; `position`
+    orders the waiting room and the succession to a shared address.
     """
 
     automatic_import_id = fields.UUIDField(primary_key=True)
@@ -60,7 +59,7 @@ class LedgerEntry(Model):
     email_key = fields.TextField(null=True)
     record = fields.JSONField[dict[str, object]]()
     digest = fields.BinaryField()
-    consent = fields.CharEnumField(SourceConsent, max_length=16, null=True)
+    applied = fields.JSONField[dict[str, object]](null=True)
     state = fields.CharEnumField(LedgerState, max_length=16)
     code = fields.CharField(max_length=32, null=True)
     due = fields.BooleanField(default=False)

@@ -1,0 +1,166 @@
+"""One HTTP call to an external service, its failures translated into the four connector errors."""
+
+import asyncio
+import base64
+import binascii
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+from httpx_secure import SSRFProtectionError, httpx_ssrf_protection
+
+from connectors.base import AccessRevokedError, ConnectorError, TransientError, UnexpectedResponseError
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+"""The most a response may hold, after decompression."""
+
+# A server that drips a byte now and then resets the read timeout for ever: the whole call is bounded too.
+CALL_SECONDS = 35.0
+TIMEOUT = httpx.Timeout(20.0, connect=5.0, pool=5.0)
+
+EXCERPT_CHARACTERS = 200
+LONGEST_WAIT = timedelta(days=36_500)
+
+SECRET_HEADER = re.compile(r"auth|token|key|secret|cookie", re.IGNORECASE)
+SHORTEST_SECRET = 4
+
+
+def open_client(*, allow_private_hosts: bool) -> httpx.AsyncClient:
+    """Open the client that connectors share. It ignores proxy variables and follows no redirect by itself.
+
+    Unless `allow_private_hosts`, it connects to globally reachable addresses only.
+    """
+    client = httpx.AsyncClient(
+        headers={"User-Agent": "Sluice"}, timeout=TIMEOUT, trust_env=False, follow_redirects=False
+    )
+    return client if allow_private_hosts else httpx_ssrf_protection(client)
+
+
+async def request(client: httpx.AsyncClient, method: str, url: httpx.URL | str, **options: Any) -> httpx.Response:
+    """Send a request and return its answer, which is 2xx. `options` are those of `httpx.AsyncClient.request`.
+
+    Raises TransientError, AccessRevokedError or UnexpectedResponseError.
+    """
+    return check(await send(client, method, url, **options))
+
+
+async def send(client: httpx.AsyncClient, method: str, url: httpx.URL | str, **options: Any) -> httpx.Response:
+    """Send a request and return the answer whatever its status, for services whose statuses need a look first.
+
+    Raises TransientError where there is no answer, UnexpectedResponseError where there can never be one.
+    """
+    try:
+        async with asyncio.timeout(CALL_SECONDS), client.stream(method, url, **options) as response:
+            return await _read(response)
+    except SSRFProtectionError as error:
+        raise UnexpectedResponseError(
+            f"{method} {_public(url)}: the host has a private address; "
+            "the operator of this server can allow such hosts with SLUICE_ALLOW_PRIVATE_HOSTS"
+        ) from error
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
+        # Its text can quote a header. `from None`, because a traceback would quote it too.
+        raise UnexpectedResponseError(
+            f"{method} {_public(url)}: cannot be requested ({type(error).__name__})"
+        ) from None
+    except httpx.DecodingError as error:
+        raise UnexpectedResponseError(f"{method} {_public(url)}: the body cannot be decompressed") from error
+    except (httpx.TransportError, TimeoutError) as error:
+        raise TransientError(f"{method} {_public(url)}: {_reason(error)}") from error
+
+
+def check(response: httpx.Response) -> httpx.Response:
+    """Return a 2xx response as it is; raise what the status of any other one means."""
+    if response.is_success:
+        return response
+    raise refusal(response, now=datetime.now(UTC))
+
+
+def refusal(response: httpx.Response, *, now: datetime) -> ConnectorError:
+    """Return the error for a response that is not 2xx. `now` is what an HTTP date in Retry-After is compared with."""
+    message = describe(response)
+    match response.status_code:
+        case 401 | 403:
+            return AccessRevokedError(message)
+        case 429 | 500 | 502 | 503 | 504:
+            return TransientError(message, retry_after=retry_after(response, now=now))
+        case _:
+            return UnexpectedResponseError(message)
+
+
+def describe(response: httpx.Response) -> str:
+    """Method, URL without its query, status and the beginning of a text body: fit for users, free of secrets."""
+    request = response.request
+    line = f"{request.method} {_public(request.url)}: {response.status_code}"
+    kind = response.headers.get("Content-Type", "")
+    if not re.search(r"text|json|xml|^$", kind) or not response.content:
+        return line
+    # A debug page may echo the request: secrets go before the cut, which could leave half of one.
+    return f"{line} {_without_secrets(' '.join(response.text.split()), request)[:EXCERPT_CHARACTERS]}"
+
+
+def retry_after(response: httpx.Response, *, now: datetime) -> timedelta | None:
+    """How long the service asks to wait, never negative; None where it says nothing that can be understood.
+
+    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    """
+    value = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[+-]?\d+(\.\d+)?", value):
+        seconds = max(float(value), 0.0)
+        return timedelta(seconds=min(seconds, LONGEST_WAIT.total_seconds()))
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(moment - now, timedelta(0))
+
+
+async def _read(response: httpx.Response) -> httpx.Response:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise UnexpectedResponseError(
+                f"{response.request.method} {_public(response.request.url)}: "
+                f"the body is larger than {MAX_BODY_BYTES // 1024**2} MB"
+            )
+    headers = response.headers.copy()
+    # The body is decoded by now; a response that still said gzip would decode it again.
+    headers.pop("Content-Encoding", None)
+    headers.pop("Content-Length", None)
+    headers.pop("Transfer-Encoding", None)
+    return httpx.Response(response.status_code, headers=headers, content=bytes(body), request=response.request)
+
+
+def _reason(error: Exception) -> str:
+    # Only this class's text is known to name nothing but hosts and certificates.
+    if isinstance(error, httpx.ConnectError) and str(error):
+        return f"no connection ({error})"
+    return f"no answer ({type(error).__name__})"
+
+
+def _public(url: httpx.URL | str) -> str:
+    try:
+        return str(httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None))
+    except httpx.InvalidURL:
+        return "an invalid URL"
+
+
+def _without_secrets(text: str, request: httpx.Request) -> str:
+    headers = [value for name, value in request.headers.items() if SECRET_HEADER.search(name)]
+    for secret in (*headers, *_basic_password(request), *request.url.params.values()):
+        if len(secret) >= SHORTEST_SECRET:
+            text = text.replace(secret.rpartition(" ")[2], "***")
+    return text
+
+
+def _basic_password(request: httpx.Request) -> tuple[str, ...]:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return ()
+    try:
+        return (base64.b64decode(token).decode().partition(":")[2],)
+    except (binascii.Error, UnicodeDecodeError):
+        return ()

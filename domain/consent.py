@@ -1,0 +1,67 @@
+"""The consent ratchet (R9): the one place that decides a status. Pure; a database trigger backs it.
+
+UNSUBSCRIBED and BOUNCED are low: no import raises them. A source's word acts when it is first seen or newly changed.
+"""
+
+from dataclasses import dataclass
+
+from domain.enums import ContactStatus
+from domain.records import SourceConsent
+
+LOW = frozenset({ContactStatus.UNSUBSCRIBED, ContactStatus.BOUNCED})
+
+_STATUS_OF = {
+    SourceConsent.GRANTED: ContactStatus.ACTIVE,
+    SourceConsent.NOT_TRACKED: ContactStatus.ACTIVE,
+    SourceConsent.PENDING: ContactStatus.UNCONFIRMED,
+    SourceConsent.NONE: ContactStatus.UNCONFIRMED,
+    SourceConsent.DENIED: ContactStatus.UNSUBSCRIBED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The status to have, and whether the ratchet held one back that the source would have raised."""
+
+    status: ContactStatus
+    protected: bool = False
+
+
+def status_of_new(consent: SourceConsent, *, suppressed: ContactStatus | None) -> Decision:
+    """The status of a contact or subscription that an import creates."""
+    wanted = _STATUS_OF[consent]
+    if suppressed is None:
+        return Decision(wanted)
+    return Decision(suppressed, protected=wanted not in LOW)
+
+
+def status_of_known(
+    current: ContactStatus,
+    consent: SourceConsent,
+    *,
+    before: SourceConsent | None,
+    suppressed: ContactStatus | None = None,
+) -> Decision:
+    """The status of a known contact after its source said `consent`.
+
+    `before` is what this import last acted on, None where it never saw the record. `suppressed` is what the address
+    carries that the contact is moving to, or is suppressed under already.
+    """
+    if current in LOW:
+        return Decision(current, protected=_STATUS_OF[consent] not in LOW)
+    if suppressed is not None:
+        return Decision(suppressed, protected=_STATUS_OF[consent] not in LOW)
+    if consent == before:
+        return Decision(current)
+    if consent is SourceConsent.DENIED:
+        return Decision(ContactStatus.UNSUBSCRIBED)
+    # A first sight is no change: what waits for confirmation here is not confirmed by an old grant there.
+    if current is ContactStatus.UNCONFIRMED and consent is SourceConsent.GRANTED and before is not None:
+        return Decision(ContactStatus.ACTIVE)
+    return Decision(current)
+
+
+def lower(*statuses: ContactStatus | None) -> ContactStatus:
+    """The most restrictive of `statuses`: a subscription is never more than its contact."""
+    order = (ContactStatus.BOUNCED, ContactStatus.UNSUBSCRIBED, ContactStatus.UNCONFIRMED, ContactStatus.ACTIVE)
+    return min((status for status in statuses if status is not None), key=order.index)

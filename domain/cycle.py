@@ -1,0 +1,208 @@
+"""The half-hourly pass over one external account: who is due, who holds the lease, which window it is (R1, R4).
+
+The claim is the only way a cycle starts. Windows of one external account follow each other at a phase of its own,
+so that cycles spread evenly over the interval; after downtime one cycle catches up, in the window that is then.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from domain import database
+from domain.enums import ExternalAccountHealth
+from domain.settings import settings
+
+MAX_FAILURE_DOUBLINGS = 6
+FIRST_BACK_OFF = timedelta(seconds=30)
+LONGEST_BACK_OFF = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueImport:
+    """An import that is to be served in this cycle."""
+
+    id: UUID
+    revision: int
+    checkpoint: Mapping[str, Any] | None
+    criteria: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleWork:
+    """The imports of one external account that are due, those that waited longest first."""
+
+    service: str
+    window_ends_at: datetime
+    cap_left: int
+    imports: Sequence[DueImport]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One cycle, held under a lease."""
+
+    account_id: UUID
+    external_account_id: UUID
+    lease_token: UUID
+
+
+async def claim_due(limit: int) -> Sequence[Claim]:
+    """Up to `limit` external accounts whose cycle is due, or whose worker gave no sign of life, leased to us.
+
+    A window that has ended gives way to the next, with the whole cap.
+    """
+    rows = await database.fetch(
+        """
+        WITH on_time AS (
+            SELECT account_id, id FROM external_account
+            WHERE lease_token IS NULL AND health = 'HEALTHY' AND next_cycle_at <= now()
+            ORDER BY next_cycle_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+        ), abandoned AS (
+            SELECT account_id, id FROM external_account WHERE lease_token IS NOT NULL AND lease_expires_at < now()
+            ORDER BY lease_expires_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+        ), due AS (
+            SELECT * FROM abandoned UNION ALL SELECT * FROM on_time LIMIT $1
+        ), slots AS (
+            SELECT account_id, id, $3::float8 AS seconds,
+                (hashtext(id::text)::bigint + 2147483648) / 4294967296.0 * $3::float8 AS phase
+            FROM due
+        ), next AS (
+            SELECT account_id, id, to_timestamp(
+                (floor((extract(epoch FROM now()) - phase) / seconds) + 1) * seconds + phase) AS slot
+            FROM slots
+        )
+        UPDATE external_account e SET
+            lease_token = gen_random_uuid(), lease_expires_at = now() + $2,
+            window_used = CASE WHEN e.window_ends_at > now() THEN e.window_used ELSE 0 END,
+            window_ends_at = CASE WHEN e.window_ends_at > now() THEN e.window_ends_at ELSE next.slot END,
+            next_cycle_at = CASE WHEN e.window_ends_at > now() THEN e.window_ends_at ELSE next.slot END
+        FROM next WHERE e.account_id = next.account_id AND e.id = next.id
+        RETURNING e.account_id, e.id, e.lease_token
+        """,
+        limit, timedelta(seconds=settings().lease_seconds), settings().cycle_seconds,
+    )  # fmt: skip
+    return [
+        Claim(account_id=row["account_id"], external_account_id=row["id"], lease_token=row["lease_token"])
+        for row in rows
+    ]
+
+
+async def work_of(claim: Claim) -> CycleWork | None:
+    """What the cycle has to do; None where the lease is lost or the external account cannot be read any more."""
+    rows = await database.fetch(
+        """
+        SELECT e.service, e.health, e.window_ends_at, e.window_used,
+            i.id, i.revision, i.checkpoint::text, i.criteria::text
+        FROM external_account e LEFT JOIN automatic_import i ON i.account_id = e.account_id
+            AND i.external_account_id = e.id AND i.deleted_at IS NULL AND i.state IN ('ACTIVE', 'FAILING')
+            AND (i.next_attempt_at IS NULL OR i.next_attempt_at <= now())
+            AND (i.served_window_ends_at IS DISTINCT FROM e.window_ends_at OR EXISTS (
+                SELECT FROM import_run r WHERE r.account_id = i.account_id AND r.automatic_import_id = i.id
+                    AND r.state IN ('QUEUED', 'RUNNING', 'WAITING_FOR_SERVICE')))
+        WHERE e.account_id = $1 AND e.id = $2 AND e.lease_token = $3
+        ORDER BY i.served_window_ends_at NULLS FIRST, i.id
+        """,
+        claim.account_id, claim.external_account_id, claim.lease_token,
+    )  # fmt: skip
+    if not rows or rows[0]["health"] != ExternalAccountHealth.HEALTHY:
+        return None
+    imports = [
+        DueImport(
+            id=row["id"],
+            revision=row["revision"],
+            checkpoint=orjson.loads(row["checkpoint"]) if row["checkpoint"] else None,
+            criteria=orjson.loads(row["criteria"]),
+        )
+        for row in rows
+        if row["id"] is not None
+    ]
+    return CycleWork(
+        service=rows[0]["service"],
+        window_ends_at=rows[0]["window_ends_at"],
+        cap_left=max(0, settings().cap - rows[0]["window_used"]),
+        imports=imports,
+    )
+
+
+async def serve(claim: Claim, automatic_import_id: UUID, *, backlog: bool) -> None:
+    """The import had its turns in this window; `backlog` tells whether the cap cut it off."""
+    await database.fetch(
+        "UPDATE automatic_import i SET served_window_ends_at = e.window_ends_at, backlog = $4,"
+        " state = CASE WHEN i.state = 'FAILING' THEN 'ACTIVE' ELSE i.state END, state_reason = NULL,"
+        " consecutive_failures = 0, next_attempt_at = NULL"
+        " FROM external_account e WHERE e.account_id = i.account_id AND e.id = i.external_account_id"
+        " AND i.account_id = $1 AND i.id = $2 AND e.lease_token = $3",
+        claim.account_id, automatic_import_id, claim.lease_token, backlog,
+    )  # fmt: skip
+
+
+async def fail(claim: Claim, automatic_import_id: UUID, *, reason: str) -> None:
+    """The import's service broke its contract: try again in the next window, then farther apart each time (R15)."""
+    await database.fetch(
+        """
+        UPDATE automatic_import i SET served_window_ends_at = e.window_ends_at, state = 'FAILING', state_reason = $4,
+            consecutive_failures = i.consecutive_failures + 1,
+            next_attempt_at = e.window_ends_at
+                + $5::float8 * (2 ^ least(i.consecutive_failures, $6) - 1) * interval '1 second'
+        FROM external_account e WHERE e.account_id = i.account_id AND e.id = i.external_account_id
+            AND i.account_id = $1 AND i.id = $2 AND e.lease_token = $3 AND i.state IN ('ACTIVE', 'FAILING')
+        """,
+        claim.account_id, automatic_import_id, claim.lease_token, reason,
+        settings().cycle_seconds, MAX_FAILURE_DOUBLINGS,
+    )  # fmt: skip
+
+
+async def forget_checkpoint(claim: Claim, automatic_import_id: UUID) -> None:
+    """The service does not know the checkpoint any more: one full sweep (R15)."""
+    await database.fetch(
+        "UPDATE automatic_import SET checkpoint = NULL WHERE account_id = $1 AND id = $2",
+        claim.account_id, automatic_import_id,
+    )  # fmt: skip
+
+
+async def release(claim: Claim, *, again_at: datetime | None = None) -> None:
+    """Give the lease back. `again_at` is when to come back, where that is not the next window.
+
+    No cycle is planned where none of the imports could use it.
+    """
+    await database.fetch(
+        """
+        UPDATE external_account e SET lease_token = NULL, lease_expires_at = NULL,
+            next_cycle_at = CASE
+                WHEN e.health <> 'HEALTHY' OR NOT EXISTS (
+                    SELECT FROM automatic_import i WHERE i.account_id = e.account_id AND i.external_account_id = e.id
+                        AND i.deleted_at IS NULL AND i.state IN ('ACTIVE', 'FAILING')) THEN NULL
+                -- What was asked for during the cycle ("run now") stays asked for.
+                WHEN e.next_cycle_at <= now() THEN e.next_cycle_at
+                ELSE coalesce($4, e.next_cycle_at) END
+        WHERE account_id = $1 AND id = $2 AND lease_token = $3
+        """,
+        claim.account_id, claim.external_account_id, claim.lease_token, again_at,
+    )  # fmt: skip
+
+
+async def back_off(claim: Claim) -> timedelta:
+    """How long to leave a service alone that did not say: 30 s, doubled with each failure in a row, at most 15 min."""
+    rows = await database.fetch(
+        "UPDATE external_account SET transient_failures = transient_failures + 1"
+        " WHERE account_id = $1 AND id = $2 RETURNING transient_failures",
+        claim.account_id, claim.external_account_id,
+    )  # fmt: skip
+    failures = rows[0]["transient_failures"] if rows else 1
+    wait: timedelta = min(FIRST_BACK_OFF * 2 ** min(failures - 1, 10), LONGEST_BACK_OFF)
+    # Spread, so that all who found a service down do not come back together.
+    return wait * random.uniform(0.8, 1.2)  # noqa: S311
+
+
+async def answered(claim: Claim) -> None:
+    """The service answers again."""
+    await database.fetch(
+        "UPDATE external_account SET transient_failures = 0"
+        " WHERE account_id = $1 AND id = $2 AND transient_failures > 0",
+        claim.account_id, claim.external_account_id,
+    )  # fmt: skip

@@ -1,0 +1,171 @@
+"""Reading automatic imports: what state they are in for their owner, when they run next, what is still to come."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from math import ceil
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from domain import database
+from domain.enums import OverwritePolicy
+from domain.external_account_overview import cap_usage
+from domain.keyset import Select, Slice, Span
+from domain.settings import settings
+
+# One statement tells all that is shown of an import: what stands in its own row, and in its external account's.
+TABLE = """(
+    SELECT i.account_id, i.id, i.external_account_id, e.service, i.name, i.criteria, i.state_reason, i.name_policy,
+        i.phone_policy, i.backlog, i.source_total, i.next_attempt_at, i.created_at, e.health_reason, e.next_cycle_at,
+        e.window_used, e.window_ends_at, CASE WHEN e.health = 'HEALTHY' THEN i.state ELSE 'NEEDS_RECONNECT' END AS state
+    FROM automatic_import i
+    JOIN external_account e ON e.account_id = i.account_id AND e.id = i.external_account_id
+    WHERE i.deleted_at IS NULL
+) AS automatic_imports"""
+
+
+class ShownState(StrEnum):
+    """What an automatic import is doing, as its owner has to see it."""
+
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+    NEEDS_RECONNECT = "NEEDS_RECONNECT"
+    NEEDS_REVIEW = "NEEDS_REVIEW"
+    FAILING = "FAILING"
+
+
+RUNNING_STATES = (ShownState.ACTIVE, ShownState.FAILING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportRow:
+    """An automatic import as it is shown."""
+
+    id: UUID
+    external_account_id: UUID
+    service: str
+    name: str
+    criteria: Mapping[str, Any]
+    state: ShownState
+    state_reason: str | None
+    name_policy: OverwritePolicy
+    phone_policy: OverwritePolicy
+    next_run_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What an import has still to read; None where the service does not tell how much there is."""
+
+    remaining: int | None
+    expected_finish_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportFilter:
+    """Which imports; all that is given counts."""
+
+    state: ShownState | None = None
+    service: str | None = None
+    external_account_id: UUID | None = None
+
+
+async def page(account_id: UUID, span: Span, wanted: ImportFilter) -> Slice[ImportRow]:
+    """A slice of the account's automatic imports, oldest first."""
+    select = Select("*", TABLE, account_id=account_id)
+    if wanted.state is not None:
+        select.where("state = {}", wanted.state)
+    if wanted.service is not None:
+        select.where("service = {}", wanted.service)
+    if wanted.external_account_id is not None:
+        select.where("external_account_id = {}", wanted.external_account_id)
+    return await select.slice(span, _row)
+
+
+async def by_ids(account_id: UUID, import_ids: Sequence[UUID]) -> dict[UUID, ImportRow]:
+    """Those of the automatic imports that the account has."""
+    rows = await database.fetch(
+        f"SELECT * FROM {TABLE} WHERE account_id = $1 AND id = ANY($2::uuid[])", account_id, list(import_ids)
+    )
+    return {row["id"]: _row(row) for row in rows}
+
+
+async def of_external_accounts(account_id: UUID, external_account_ids: Sequence[UUID]) -> dict[UUID, list[ImportRow]]:
+    """Each external account's automatic imports, oldest first."""
+    rows = await database.fetch(
+        f"SELECT * FROM {TABLE} WHERE account_id = $1 AND external_account_id = ANY($2::uuid[]) ORDER BY id",
+        account_id,
+        list(external_account_ids),
+    )
+    found: dict[UUID, list[ImportRow]] = {external_account_id: [] for external_account_id in external_account_ids}
+    for row in rows:
+        found[row["external_account_id"]].append(_row(row))
+    return found
+
+
+async def counts_of_services(account_id: UUID, services: Sequence[str]) -> dict[str, int]:
+    """How many automatic imports each service has: the number on its tile (R12)."""
+    rows = await database.fetch(
+        f"SELECT service, count(*) FROM {TABLE} WHERE account_id = $1 AND service = ANY($2::text[]) GROUP BY service",
+        account_id,
+        list(services),
+    )
+    return dict.fromkeys(services, 0) | {row["service"]: row["count"] for row in rows}
+
+
+async def backlogs(account_id: UUID, import_ids: Sequence[UUID]) -> dict[UUID, Backlog]:
+    """What those of the imports that are still behind have to read (R4)."""
+    rows = await database.fetch(
+        f"SELECT *, (SELECT count(*) FROM ledger l WHERE l.account_id = $1 AND l.automatic_import_id ="
+        " automatic_imports.id AND l.external_account_id = automatic_imports.external_account_id) AS known_records"
+        f" FROM {TABLE} WHERE account_id = $1 AND id = ANY($2::uuid[]) AND backlog",
+        account_id,
+        list(import_ids),
+    )
+    return {row["id"]: _backlog(row) for row in rows}
+
+
+def _backlog(row: asyncpg.Record) -> Backlog:
+    if row["source_total"] is None:
+        return Backlog(remaining=None, expected_finish_at=None)
+    remaining = max(0, row["source_total"] - row["known_records"])
+    return Backlog(remaining=remaining, expected_finish_at=_expected_finish(row, remaining))
+
+
+def _expected_finish(row: asyncpg.Record, remaining: int) -> datetime | None:
+    """When `remaining` records are in, if every window gives this import its whole cap; None while it does not run."""
+    if row["state"] not in RUNNING_STATES:
+        return None
+    cap = cap_usage(row["window_used"], row["window_ends_at"])
+    start = cap.window_ends_at or row["next_cycle_at"] or datetime.now(UTC)
+    left_to_later_windows = remaining - (cap.remaining if cap.window_ends_at else 0)
+    windows = max(0, ceil(left_to_later_windows / cap.limit) - 1)
+    return start + timedelta(seconds=windows * settings().cycle_seconds)
+
+
+def _row(row: asyncpg.Record) -> ImportRow:
+    state = ShownState(row["state"])
+    return ImportRow(
+        id=row["id"],
+        external_account_id=row["external_account_id"],
+        service=row["service"],
+        name=row["name"],
+        criteria=orjson.loads(row["criteria"]),
+        state=state,
+        state_reason=row["health_reason"] if state is ShownState.NEEDS_RECONNECT else row["state_reason"],
+        name_policy=OverwritePolicy(row["name_policy"]),
+        phone_policy=OverwritePolicy(row["phone_policy"]),
+        next_run_at=_next_run_at(row) if state in RUNNING_STATES else None,
+        created_at=row["created_at"],
+    )
+
+
+def _next_run_at(row: asyncpg.Record) -> datetime | None:
+    """The next cycle, or the one from which on a failing import is tried again."""
+    moments = [moment for moment in (row["next_cycle_at"], row["next_attempt_at"]) if moment is not None]
+    return max(moments) if row["next_cycle_at"] else None

@@ -1,0 +1,270 @@
+"""Decide what becomes of each record of a page (R4-R9, R11, R17). Pure: what is known comes in, decisions come out.
+
+Records are decided in their order, each seeing what the ones before it did, so that a page gives the same result as
+its records one by one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from domain import consent
+from domain.emails import Email, parse_email
+from domain.enums import ContactStatus, LedgerState, Outcome, OutcomeCode, OutcomeNote
+from domain.ingest.changes import Change, column_changes, target_changes, value_changes
+from domain.ingest.items import Item
+from domain.ingest.known import LIST, TAG, Draft, Entry, Known
+from domain.records import SourceConsent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What becomes of one record. `repeated`: nothing is new, it is only counted.
+
+    `contact` is a new contact for CREATED, the known one otherwise; `applied` is the record as written to it, where
+    that is an older one than the record as seen.
+    """
+
+    item: Item
+    outcome: Outcome
+    code: OutcomeCode | None = None
+    state: LedgerState = LedgerState.LINKED
+    email_key: str | None = None
+    contact_id: UUID | None = None
+    contact: Draft | None = None
+    change: Change = field(default_factory=Change)
+    applied: Mapping[str, Any] | None = None
+    repeated: bool = False
+
+    @property
+    def cost(self) -> int:
+        """What it takes of the cap (R4)."""
+        return int(self.outcome is Outcome.CREATED or bool(self.change))
+
+    @property
+    def active_delta(self) -> int:
+        """By how much it changes the number of ACTIVE contacts; asked before it is applied."""
+        if self.contact is None:
+            return 0
+        was = ContactStatus.UNCONFIRMED if self.outcome is Outcome.CREATED else self.contact.status
+        now = self.change.columns.get("status", self.contact.status)
+        return int(now is ContactStatus.ACTIVE) - int(was is ContactStatus.ACTIVE)
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """The decisions for a page, as far as the cap reaches, and what they come to."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    cost: int = 0
+    active_delta: int = 0
+
+
+_OUTCOME_OF = {
+    LedgerState.LINKED: Outcome.UNCHANGED,
+    LedgerState.SKIPPED: Outcome.SKIPPED,
+    LedgerState.UNDONE: Outcome.SKIPPED,
+    LedgerState.WAITING: Outcome.WAITING,
+    LedgerState.FAILED: Outcome.FAILED,
+}
+
+
+def is_repeated(item: Item, entry: Entry | None) -> bool:
+    """Whether nothing about the record is new, so that it is only counted."""
+    if entry is None or item.forced or entry.digest != item.digest:
+        return False
+    return entry.state is not LedgerState.DELETED
+
+
+def plan(items: Sequence[Item], known: Known, *, allowance: int) -> Plan:
+    """The decisions for as many of `items` as the cap's `allowance` reaches; `known` is kept current.
+
+    The cut is before the first record that would cost more than is left: what follows is neither read nor counted.
+    """
+    result = Plan()
+    for item in items:
+        decision = decide(item, known)
+        if result.cost + decision.cost > allowance:
+            break
+        result.cost += decision.cost
+        result.active_delta += decision.active_delta
+        result.decisions.append(decision)
+        if not decision.repeated:
+            known.room -= decision.active_delta
+            _keep_current(decision, known)
+    return result
+
+
+def _keep_current(decision: Decision, known: Known) -> None:
+    """Let the next record see what this one does."""
+    external_id = decision.item.external_id
+    entry = known.entries.get(external_id)
+    holds = decision.email_key if decision.state is LedgerState.LINKED else None
+    if entry is not None and entry.state is LedgerState.LINKED and entry.email_key and entry.email_key != holds:
+        known.holders.pop(entry.email_key, None)
+        known.released[external_id] = entry.email_key
+    if holds is not None:
+        known.holders[holds] = external_id
+    contact, change = decision.contact, decision.change
+    if contact is None:
+        return
+    if decision.outcome is Outcome.CREATED:
+        known.contacts[contact.id] = known.by_key[contact.email_key] = contact
+    elif change.columns or change.values:
+        if "email_key" in change.columns:
+            known.by_key.pop(contact.email_key, None)
+            known.by_key[change.columns["email_key"]] = contact
+        for name, value in change.columns.items():
+            setattr(contact, name, value)
+        contact.field_values |= change.values
+    known.targets |= {(contact.id, LIST, list_id) for list_id, _ in change.lists}
+    known.targets |= {(contact.id, TAG, tag_id) for tag_id in change.tags}
+
+
+def decide(item: Item, known: Known) -> Decision:
+    """What becomes of `item` as things stand."""
+    entry = known.entries.get(item.external_id)
+    if entry is not None and is_repeated(item, entry):
+        return Decision(
+            item=item, outcome=_OUTCOME_OF[entry.state], code=entry.code, contact_id=entry.contact_id, repeated=True
+        )
+    if item.rejected:
+        return _not_applied(item, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)
+    address = item.snapshot["email"]
+    if not address or not address.strip():
+        return _not_applied(item, entry, Outcome.SKIPPED, OutcomeCode.NO_EMAIL)
+    email = parse_email(address)
+    if email is None:
+        return _not_applied(item, entry, Outcome.SKIPPED, OutcomeCode.INVALID_EMAIL)
+    if known.holders.get(email.key, item.external_id) != item.external_id:
+        return _not_applied(item, entry, Outcome.SKIPPED, OutcomeCode.DUPLICATE_EMAIL, email)
+    contact, base = _identify(item, email, known)
+    if contact is None:
+        return _create(item, entry, email, known)
+    return _update(item, entry, email, contact, base, known)
+
+
+def rejected(item: Item, entry: Entry | None) -> Decision:
+    """The database refused this record: it is isolated, the rest of its page is stored (R15)."""
+    return _not_applied(item, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)
+
+
+def _not_applied(
+    item: Item, entry: Entry | None, outcome: Outcome, code: OutcomeCode, email: Email | None = None
+) -> Decision:
+    """A record that reaches no contact now. What it wrote to one before is remembered for when it does again."""
+    return Decision(
+        item=item,
+        outcome=outcome,
+        code=code,
+        state=LedgerState(outcome.value),
+        email_key=email.key if email else None,
+        contact_id=entry.contact_id if entry else None,
+        applied=entry.applied if entry and entry.contact_id else None,
+    )
+
+
+def _identify(item: Item, email: Email, known: Known) -> tuple[Draft | None, Entry | None]:
+    """The contact that the record is (R6), and the ledger row that tells what was written to it before, if any."""
+    by_key = known.by_key.get(email.key)
+    for entry in (known.entries.get(item.external_id), known.siblings.get(item.external_id)):
+        linked = known.contacts.get(entry.contact_id) if entry and entry.contact_id else None
+        if linked is None:
+            continue
+        if linked is by_key:
+            return linked, entry
+        if known.rules.unstable_ids:
+            continue
+        if by_key is not None and _moved(entry, email):
+            # Its address is now another contact's: it links to that one, to which it never wrote.
+            return by_key, None
+        return linked, entry
+    return by_key, None
+
+
+def _moved(entry: Entry | None, email: Email) -> bool:
+    """Whether the record's address changed at the source since it was last seen."""
+    before = parse_email(entry.applied.get("email") or "") if entry else None
+    return before is None or before.key != email.key
+
+
+def _create(item: Item, entry: Entry | None, email: Email, known: Known) -> Decision:
+    if email.key in known.tombstones:
+        return _not_applied(item, entry, Outcome.SKIPPED, OutcomeCode.DELETED_HERE, email)
+    decided = consent.status_of_new(
+        SourceConsent(item.snapshot["consent"]), suppressed=known.suppressed.get((email.key, None))
+    )
+    if decided.status is ContactStatus.ACTIVE and known.room < 1:
+        return _not_applied(item, entry, Outcome.WAITING, OutcomeCode.CONTACT_LIMIT, email)
+    values, _, notes = value_changes(item, None, None, known)
+    contact = Draft(
+        id=uuid7(),
+        email=email.address,
+        email_key=email.key,
+        first_name=item.snapshot["first_name"] or None,
+        last_name=item.snapshot["last_name"] or None,
+        phone=item.snapshot["phone"] or None,
+        status=decided.status,
+        field_values={key: value for key, value in values.items() if value is not None},
+    )
+    lists, tags = target_changes(item, email, contact.id, decided.status, known)
+    if decided.protected:
+        notes = [*notes, OutcomeNote.PROTECTED]
+    return Decision(
+        item=item,
+        outcome=Outcome.CREATED,
+        email_key=email.key,
+        contact_id=contact.id,
+        contact=contact,
+        change=Change(lists=lists, tags=tags, notes=notes),
+    )
+
+
+def _update(
+    item: Item, entry: Entry | None, email: Email, contact: Draft, base: Entry | None, known: Known
+) -> Decision:
+    columns: dict[str, Any] = column_changes(item, contact, base, known)
+    moved = base is not None and _moved(base, email) and contact.email_key != email.key
+    if moved:
+        columns |= {"email": email.address, "email_key": email.key}
+    values, before, notes = value_changes(item, contact, base, known)
+    word = SourceConsent(item.snapshot["consent"])
+    decided = consent.status_of_known(
+        contact.status,
+        word,
+        before=SourceConsent(base.applied["consent"]) if base else None,
+        suppressed=known.suppressed.get((email.key, None)) if moved else None,
+    )
+    # A raise of consent that the contact limit has no room for waits like a new contact; the rest is written.
+    waits = decided.status is ContactStatus.ACTIVE and contact.status is not ContactStatus.ACTIVE and known.room < 1
+    if decided.status is not contact.status and not waits:
+        columns["status"] = decided.status
+    lists: Sequence[tuple[UUID, ContactStatus]] = ()
+    tags: Sequence[UUID] = ()
+    if entry is None or entry.contact_id != contact.id:
+        lists, tags = target_changes(item, email, contact.id, columns.get("status", contact.status), known)
+    if decided.protected:
+        notes = [*notes, OutcomeNote.PROTECTED]
+    change = Change(
+        columns=columns,
+        values=values,
+        lists=lists,
+        tags=tags,
+        before={name: getattr(contact, name) for name in columns} | ({"field_values": before} if before else {}),
+        notes=notes,
+    )
+    outcome = Outcome.WAITING if waits else Outcome.UPDATED if change else Outcome.UNCHANGED
+    return Decision(
+        item=item,
+        outcome=outcome,
+        code=OutcomeCode.CONTACT_LIMIT if waits else None,
+        state=LedgerState.WAITING if waits else LedgerState.LINKED,
+        email_key=email.key,
+        contact_id=contact.id,
+        contact=contact,
+        change=change,
+        applied={**item.snapshot, "consent": base.applied["consent"]} if waits and base else None,
+    )

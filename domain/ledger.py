@@ -1,0 +1,101 @@
+"""Reading the ledger: the present truth about every record, and where a contact's values come from (R17)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from domain import database
+from domain.enums import LedgerState, OutcomeCode
+from domain.keyset import Select, Slice, Span
+
+COLUMNS = (
+    "automatic_import_id, external_id, contact_id, record->>'email' AS email, state, code, first_seen_at, updated_at"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """What became of one record of one automatic import. `email` is the address as the service last gave it."""
+
+    automatic_import_id: UUID
+    external_id: str
+    contact_id: UUID | None
+    email: str | None
+    state: LedgerState
+    code: OutcomeCode | None
+    first_seen_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordFilter:
+    """Which ledger rows; all that is given counts."""
+
+    state: LedgerState | None = None
+    code: OutcomeCode | None = None
+
+
+async def of_imports(
+    account_id: UUID, import_ids: Sequence[UUID], span: Span, wanted: RecordFilter
+) -> dict[UUID, Slice[LedgerRow]]:
+    """A slice of each import's records, ordered by external id."""
+    select = Select(COLUMNS, "ledger", account_id=account_id, key="external_id")
+    if wanted.state is not None:
+        select.where("state = {}", wanted.state)
+    if wanted.code is not None:
+        select.where("code = {}", wanted.code)
+    # The primary key leads by external account, which an import never changes: naming it makes the key usable.
+    parent = (
+        "external_account_id = (SELECT external_account_id FROM automatic_import"
+        " WHERE account_id = $1 AND id = parents.parent_id) AND automatic_import_id"
+    )
+    return await select.slices(span, _row, parent=parent, parent_ids=import_ids)
+
+
+async def of_contacts(account_id: UUID, contact_ids: Sequence[UUID]) -> dict[UUID, list[LedgerRow]]:
+    """The records that are linked to each of the contacts, oldest link first."""
+    rows = await database.fetch(
+        f"SELECT {COLUMNS} FROM ledger WHERE account_id = $1 AND contact_id = ANY($2::uuid[]) AND state = 'LINKED'"
+        " ORDER BY first_seen_at, automatic_import_id, external_id",
+        account_id,
+        list(contact_ids),
+    )
+    found: dict[UUID, list[LedgerRow]] = {contact_id: [] for contact_id in contact_ids}
+    for row in rows:
+        found[row["contact_id"]].append(_row(row))
+    return found
+
+
+async def linked_counts(account_id: UUID, import_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """How many records of each import are linked to a contact."""
+    rows = await database.fetch(
+        "SELECT automatic_import_id, count(*) FROM ledger"
+        " WHERE account_id = $1 AND automatic_import_id = ANY($2::uuid[]) AND state = 'LINKED'"
+        " GROUP BY automatic_import_id",
+        account_id,
+        list(import_ids),
+    )
+    return dict.fromkeys(import_ids, 0) | {row["automatic_import_id"]: row["count"] for row in rows}
+
+
+async def waiting_count(account_id: UUID) -> int:
+    """How long the account's waiting room is (R11)."""
+    rows = await database.fetch("SELECT count(*) FROM ledger WHERE account_id = $1 AND state = 'WAITING'", account_id)
+    count: int = rows[0]["count"]
+    return count
+
+
+def _row(row: asyncpg.Record) -> LedgerRow:
+    return LedgerRow(
+        automatic_import_id=row["automatic_import_id"],
+        external_id=row["external_id"],
+        contact_id=row["contact_id"],
+        email=row["email"],
+        state=LedgerState(row["state"]),
+        code=OutcomeCode(row["code"]) if row["code"] else None,
+        first_seen_at=row["first_seen_at"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,42 @@
+"""Logs of every process: one line an event, structured, on standard error."""
+
+import logging
+import sys
+
+import structlog
+
+from domain.settings import settings
+
+# At DEBUG and INFO these write what must not be in a log: bound values, requests' query strings, jobs' arguments.
+QUIET = ("tortoise", "httpx", "httpcore", "arq", "asyncio", "uvicorn.access")
+
+
+def configure_logging() -> None:
+    """Send structlog and the standard library's logging through one renderer, as SLUICE_LOG_FORMAT says."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    # Locals in a traceback could hold credentials: never show them.
+    renderer: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        if settings().log_format == "console"
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)

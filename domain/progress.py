@@ -1,0 +1,101 @@
+"""Following runs live: the present state first, then each change, the final one always (R19)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import dataclass
+from uuid import UUID
+
+from domain import account, import_overview, run_history
+from domain.account import Viewer
+from domain.errors import TokenRevoked, not_found
+from domain.events import Changes, Watch
+from domain.run_history import Run
+
+Look = Callable[[Collection[UUID]], Awaitable[Collection[Run]]]
+"""Reads the runs that are followed; it is given the ones that were open at the last look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often a follower looks, in seconds: `look` at the most, `check` at the least, notice or not."""
+
+    look: float = 0.25
+    check: float = 2.0
+
+
+DEFAULT_PACE = Pace()
+
+
+async def follow_run(viewer: Viewer, run_id: UUID, *, watch: Watch, pace: Pace = DEFAULT_PACE) -> AsyncIterator[Run]:
+    """One run, until it is over. Refused where the account has no such run."""
+
+    async def look(_open: Collection[UUID]) -> Collection[Run]:
+        return (await run_history.by_ids(viewer.account_id, [run_id])).values()
+
+    with watch.changes(viewer.account_id, run_id=run_id) as changes:
+        if not await look(()):
+            raise not_found("import run", "runId")
+        async for run in _follow(viewer, look, changes, pace):
+            yield run
+            if run.is_final:
+                return
+
+
+async def follow_import(
+    viewer: Viewer, import_id: UUID, *, watch: Watch, pace: Pace = DEFAULT_PACE
+) -> AsyncIterator[Run]:
+    """The runs of one automatic import, one after the other. Refused where the account has no such import."""
+
+    async def look(still_open: Collection[UUID]) -> Collection[Run]:
+        last = await run_history.last_of_imports(viewer.account_id, [import_id])
+        return await _with_open(viewer.account_id, last.values(), still_open)
+
+    with watch.changes(viewer.account_id, automatic_import_id=import_id) as changes:
+        if not await import_overview.by_ids(viewer.account_id, [import_id]):
+            raise not_found("automatic import", "automaticImportId")
+        async for run in _follow(viewer, look, changes, pace):
+            yield run
+
+
+async def follow_account(viewer: Viewer, *, watch: Watch, pace: Pace = DEFAULT_PACE) -> AsyncIterator[Run]:
+    """All runs of the account: first the last run of each automatic import."""
+
+    async def look(still_open: Collection[UUID]) -> Collection[Run]:
+        last = await run_history.last_of_account(viewer.account_id)
+        return await _with_open(viewer.account_id, last, still_open)
+
+    with watch.changes(viewer.account_id) as changes:
+        async for run in _follow(viewer, look, changes, pace):
+            yield run
+
+
+async def _follow(viewer: Viewer, look: Look, changes: Changes, pace: Pace) -> AsyncIterator[Run]:
+    told: dict[UUID, int] = {}
+    still_open: frozenset[UUID] = frozenset()
+    while True:
+        if not await account.is_valid(viewer):
+            raise TokenRevoked("This token was revoked. Ask for a new one.")
+        runs = await look(still_open)
+        for run in sorted(runs, key=lambda run: run.id):
+            if told.get(run.id) != run.revision:
+                yield run
+        told = {run.id: run.revision for run in runs}
+        still_open = frozenset(run.id for run in runs if not run.is_final)
+        await asyncio.sleep(pace.look)
+        await _wait(changes, pace.check)
+
+
+async def _wait(changes: Changes, seconds: float) -> None:
+    # A notice that was lost before it reached Redis costs a few seconds, and never the final state.
+    try:
+        await asyncio.wait_for(changes.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+async def _with_open(account_id: UUID, last: Collection[Run], still_open: Collection[UUID]) -> Collection[Run]:
+    """The last runs, and those that were open a moment ago and are not the last any more: their end must be told."""
+    missing = set(still_open) - {run.id for run in last}
+    if not missing:
+        return last
+    return [*last, *(await run_history.by_ids(account_id, missing)).values()]

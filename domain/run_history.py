@@ -1,0 +1,161 @@
+"""Reading runs: the history of imports, and the state that watchers follow."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from domain import database
+from domain.enums import RunState, RunStop, RunTrigger
+from domain.import_runs import RunError
+from domain.keyset import Select, Slice, Span
+
+COLUMNS = """id, automatic_import_id, trigger, state, stopped_by, waiting_until, revision, checks, last_checked_at,
+    read_count, created_count, updated_count, unchanged_count, skipped_count, waiting_count, failed_count,
+    protected_count, silenced_autoresponders, silenced_webhooks, silenced_notifications, error_code, error_message,
+    created_at, started_at, finished_at"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many records met which outcome; all but `protected` add up to `read` (R17)."""
+
+    read: int
+    created: int
+    updated: int
+    unchanged: int
+    skipped: int
+    waiting: int
+    failed: int
+    protected: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silenced:
+    """What a run did not send (R10)."""
+
+    autoresponders: int
+    webhooks: int
+    notifications: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run as it is shown."""
+
+    id: UUID
+    automatic_import_id: UUID
+    trigger: RunTrigger
+    state: RunState
+    stopped_by: RunStop | None
+    waiting_until: datetime | None
+    revision: int
+    checks: int
+    last_checked_at: datetime | None
+    counts: Counts
+    silenced: Silenced
+    error: RunError | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will happen in this run."""
+        return self.state in FINAL_STATES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs; all that is given counts."""
+
+    state: RunState | None = None
+    trigger: RunTrigger | None = None
+    automatic_import_id: UUID | None = None
+
+
+FINAL_STATES = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED, RunState.UNDONE})
+
+
+async def page(account_id: UUID, span: Span, wanted: RunFilter) -> Slice[Run]:
+    """A slice of the account's runs, newest first."""
+    select = _select(account_id, wanted)
+    if wanted.automatic_import_id is not None:
+        select.where("automatic_import_id = {}", wanted.automatic_import_id)
+    return await select.slice(span, _row)
+
+
+async def of_imports(
+    account_id: UUID, import_ids: Sequence[UUID], span: Span, wanted: RunFilter
+) -> dict[UUID, Slice[Run]]:
+    """A slice of each import's runs, newest first."""
+    return await _select(account_id, wanted).slices(span, _row, parent="automatic_import_id", parent_ids=import_ids)
+
+
+async def by_ids(account_id: UUID, run_ids: Collection[UUID]) -> dict[UUID, Run]:
+    """Those of the runs that the account has."""
+    rows = await database.fetch(
+        f"SELECT {COLUMNS} FROM import_run WHERE account_id = $1 AND id = ANY($2::uuid[])", account_id, list(run_ids)
+    )
+    return {row["id"]: _row(row) for row in rows}
+
+
+async def last_of_imports(account_id: UUID, import_ids: Sequence[UUID]) -> dict[UUID, Run]:
+    """Each import's open run, else its last; imports that never ran are missing."""
+    found = await of_imports(account_id, import_ids, Span(limit=1), RunFilter())
+    return {import_id: runs.rows[0] for import_id, runs in found.items() if runs.rows}
+
+
+async def last_of_account(account_id: UUID) -> list[Run]:
+    """The open run, else the last, of each of the account's automatic imports."""
+    rows = await database.fetch(
+        f"SELECT runs.* FROM automatic_import i CROSS JOIN LATERAL (SELECT {COLUMNS} FROM import_run"
+        " WHERE account_id = $1 AND automatic_import_id = i.id ORDER BY id DESC LIMIT 1) AS runs"
+        " WHERE i.account_id = $1 AND i.deleted_at IS NULL",
+        account_id,
+    )
+    return [_row(row) for row in rows]
+
+
+def _select(account_id: UUID, wanted: RunFilter) -> Select:
+    select = Select(COLUMNS, "import_run", account_id=account_id, descending=True)
+    if wanted.state is not None:
+        select.where("state = {}", wanted.state)
+    if wanted.trigger is not None:
+        select.where("trigger = {}", wanted.trigger)
+    return select
+
+
+def _row(row: asyncpg.Record) -> Run:
+    return Run(
+        id=row["id"],
+        automatic_import_id=row["automatic_import_id"],
+        trigger=RunTrigger(row["trigger"]),
+        state=RunState(row["state"]),
+        stopped_by=RunStop(row["stopped_by"]) if row["stopped_by"] else None,
+        waiting_until=row["waiting_until"],
+        revision=row["revision"],
+        checks=row["checks"],
+        last_checked_at=row["last_checked_at"],
+        counts=Counts(
+            read=row["read_count"],
+            created=row["created_count"],
+            updated=row["updated_count"],
+            unchanged=row["unchanged_count"],
+            skipped=row["skipped_count"],
+            waiting=row["waiting_count"],
+            failed=row["failed_count"],
+            protected=row["protected_count"],
+        ),
+        silenced=Silenced(
+            autoresponders=row["silenced_autoresponders"],
+            webhooks=row["silenced_webhooks"],
+            notifications=row["silenced_notifications"],
+        ),
+        error=RunError(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None,
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+    )

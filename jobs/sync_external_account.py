@@ -1,0 +1,200 @@
+"""One cycle of one external account: its imports, page by page, in turns."""
+
+import asyncio
+import time
+from collections import deque
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import httpx
+import structlog
+
+from connectors.base import Connector, ConnectorError, Page, Service, UnexpectedResponseError
+from domain import cycle, database, external_accounts, import_runs, ingest
+from domain.cycle import Claim, CycleWork, DueImport
+from domain.enums import RunStop
+from domain.errors import LeaseLost, Misconfigured
+from domain.ingest import Incoming, Stored, Turn
+from jobs.reactions import Context, Reading, fail, publish, react
+
+log = structlog.get_logger()
+
+BUDGET = timedelta(seconds=25)
+"""After this long a cycle hands over to the next job: a killed worker's job restarts only after the longest timeout."""
+
+
+async def sync_external_account(ctx: Context, account_id: str, external_account_id: str, lease_token: str) -> None:
+    """Bring one external account's imports up to date, as far as cap, service and time allow."""
+    claim = Claim(
+        account_id=UUID(account_id), external_account_id=UUID(external_account_id), lease_token=UUID(lease_token)
+    )
+    with structlog.contextvars.bound_contextvars(account=account_id, external_account=external_account_id):
+        try:
+            again_at = await _cycle(ctx, claim)
+            await cycle.release(claim, again_at=again_at)
+        except LeaseLost:
+            # Whoever took over reads on from the last checkpoint.
+            log.info("cycle.lease_lost")
+            return
+        except database.UNAVAILABLE as error:
+            # The lease runs out by itself, and whoever claims it then carries on.
+            log.warning("cycle.database_unavailable", error=repr(error))
+            return
+        except asyncio.CancelledError:
+            await asyncio.shield(cycle.release(claim, again_at=datetime.now(UTC)))
+            raise
+    if again_at is not None and again_at <= datetime.now(UTC):
+        await ctx["queue"].wake()
+
+
+async def _cycle(ctx: Context, claim: Claim) -> datetime | None:
+    """Serve the imports that are due. Returns when to come back, where that is not the next window."""
+    work = await cycle.work_of(claim)
+    if work is None or not work.imports:
+        return None
+    async with ctx["open_client"]() as client:
+        readings = await _open(ctx, claim, work, client)
+        async with AsyncExitStack() as closing:
+            for reading in readings:
+                closing.push_async_callback(_close, reading)
+            return await _take_turns(ctx, claim, work, deque(readings))
+
+
+async def _close(reading: Reading) -> None:
+    await reading.pages.aclose()
+
+
+async def _open(ctx: Context, claim: Claim, work: CycleWork, client: httpx.AsyncClient) -> list[Reading]:
+    service = ctx["services"].get(work.service)
+    external_account = await external_accounts.get(claim.account_id, claim.external_account_id)
+    readings: list[Reading] = []
+    for due in work.imports:
+        try:
+            if service is None:
+                message = f"This version of Sluice has no connector for {work.service}."
+                raise UnexpectedResponseError(message)
+            credentials = service.credentials.model_validate(external_accounts.unseal_credentials(external_account))
+            connector = service.connect(client, credentials, service.criteria.model_validate(due.criteria))
+        except (ConnectorError, Misconfigured, ValueError) as error:
+            await fail(ctx, claim, due.id, code="CANNOT_START", error=error)
+            continue
+        await publish(ctx, await import_runs.start(claim.account_id, due.id))
+        readings.append(_reading(claim, work, service, due, connector))
+    return readings
+
+
+def _reading(claim: Claim, work: CycleWork, service: Service, due: DueImport, connector: Connector) -> Reading:
+    return Reading(
+        turn=Turn(
+            account_id=claim.account_id,
+            external_account_id=claim.external_account_id,
+            lease_token=claim.lease_token,
+            automatic_import_id=due.id,
+            revision=due.revision,
+            service=work.service,
+            unstable_ids=service.unstable_ids,
+        ),
+        connector=connector,
+        pages=connector.pages(due.checkpoint),
+        is_backfill=due.checkpoint is None,
+    )
+
+
+async def _take_turns(ctx: Context, claim: Claim, work: CycleWork, readings: deque[Reading]) -> datetime | None:
+    deadline = time.monotonic() + BUDGET.total_seconds()
+    cap_left = work.cap_left
+    again_at: list[datetime] = []
+    while readings:
+        if time.monotonic() > deadline:
+            return datetime.now(UTC)
+        reading = readings.popleft()
+        try:
+            turned = await _turn(ctx, claim, reading, share=max(1, cap_left // (len(readings) + 1)))
+        except (LeaseLost, *database.UNAVAILABLE):
+            raise
+        except Exception as error:  # noqa: BLE001  every failure has its reaction; none may stop the other imports
+            reaction = await react(ctx, claim, work, reading, readings, error)
+            if reaction.again_at is not None:
+                again_at.append(reaction.again_at)
+            if reaction.ends_cycle:
+                break
+            if reaction.try_again:
+                readings.append(reading)
+            continue
+        cap_left = cap_left if turned.cap_left is None else turned.cap_left
+        if turned.waits_until is not None:
+            again_at.append(turned.waits_until)
+        if turned.goes_on:
+            readings.append(reading)
+    return min(again_at, default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turned:
+    """How a turn ended: the import goes on in the next round, waits, or is done for this window."""
+
+    goes_on: bool = False
+    waits_until: datetime | None = None
+    cap_left: int | None = None
+
+
+async def _turn(ctx: Context, claim: Claim, reading: Reading, *, share: int) -> Turned:
+    """Store what is due from the ledger, else a page, or as much of it as this turn's share of the cap allows."""
+    # Nothing new is read before the last due row is stored.
+    stored = await ingest.store_due(reading.turn, allowance=share)
+    if stored is not None:
+        return await _after(ctx, claim, reading, stored, is_whole=stored.consumed > 0)
+    if reading.page is None:
+        reading.page, reading.start = await anext(reading.pages, None), 0
+    page = reading.page
+    if page is None:
+        await _end(ctx, claim, reading, stopped_by=None)
+        return Turned()
+    stored = await ingest.store_page(reading.turn, _incoming(page), start=reading.start, allowance=share)
+    reading.start += stored.consumed
+    is_whole = reading.start == len(page.records)
+    if is_whole:
+        reading.page = None
+        if page.wait is not None:
+            return await _wait_for_page(ctx, reading, stored, page.wait)
+    return await _after(ctx, claim, reading, stored, is_whole=is_whole)
+
+
+async def _after(ctx: Context, claim: Claim, reading: Reading, stored: Stored, *, is_whole: bool) -> Turned:
+    """Tell the watchers, and see whether a user or the cap ends the import's turns in this window."""
+    if stored.cancelled:
+        await import_runs.cancel_open(claim.account_id, [reading.turn.automatic_import_id])
+        await cycle.serve(claim, reading.turn.automatic_import_id, backlog=True)
+        await publish(ctx, stored.run)
+        return Turned(cap_left=stored.cap_left)
+    await publish(ctx, stored.run)
+    if not is_whole and stored.cap_left == 0:
+        await _end(ctx, claim, reading, stopped_by=RunStop.CAP)
+        return Turned(cap_left=0)
+    return Turned(goes_on=True, cap_left=stored.cap_left)
+
+
+async def _end(ctx: Context, claim: Claim, reading: Reading, *, stopped_by: RunStop | None) -> None:
+    import_id = reading.turn.automatic_import_id
+    await cycle.serve(claim, import_id, backlog=stopped_by is not None)
+    await cycle.answered(claim)
+    await publish(ctx, await import_runs.finish(claim.account_id, import_id, stopped_by=stopped_by))
+
+
+async def _wait_for_page(ctx: Context, reading: Reading, stored: Stored, wait: timedelta) -> Turned:
+    turn, until = reading.turn, datetime.now(UTC) + wait
+    changed = await import_runs.wait_for_service(turn.account_id, turn.automatic_import_id, until=until, reason=None)
+    await publish(ctx, changed or stored.run)
+    return Turned(waits_until=until, cap_left=stored.cap_left)
+
+
+def _incoming(page: Page) -> Incoming:
+    return Incoming(
+        records=page.records,
+        fields=page.fields,
+        deleted_ids=page.deleted_ids,
+        checkpoint=page.checkpoint,
+        total=page.total,
+    )

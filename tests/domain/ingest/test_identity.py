@@ -1,0 +1,137 @@
+"""R6: who a record is, and who holds an address."""
+
+from collections import Counter
+
+from domain.enums import Outcome
+from domain.models import Contact
+from tests.domain.source import Source, add_import, record
+
+
+async def names() -> dict[str, str | None]:
+    return {contact.email_key: contact.first_name async for contact in Contact.all().order_by("email_key")}
+
+
+async def test_a_changed_address_moves_the_same_contact(source: Source) -> None:
+    await source.send(record("ann", first_name="Ann"))
+    before = await Contact.get(email_key="ann@example.com")
+
+    await source.send(record("ann", "ann@new.example", first_name="Ann"))
+
+    after = await Contact.get(email_key="ann@new.example")
+    assert after.id == before.id
+    assert await names() == {"ann@new.example": "Ann"}
+
+
+async def test_a_record_whose_new_address_is_anothers_links_to_that_contact(source: Source) -> None:
+    other = await add_import(source)
+    await other.send(record("zed", "zed@example.com", first_name="Zed"))
+    await source.send(record("ann", first_name="Ann"))
+
+    await source.send(record("ann", "zed@example.com", first_name="Ann"))
+
+    assert await names() == {"ann@example.com": "Ann", "zed@example.com": "Ann"}
+    assert await source.ledger() == {"ann": ("LINKED", None)}
+
+
+async def test_a_deleted_and_recreated_import_finds_its_contacts_by_id_and_keeps_edits(source: Source) -> None:
+    await source.send(record("ann", first_name="Ann"))
+    await Contact.filter(account_id=source.account_id).update(
+        first_name="Anna", email="anna@here.example", email_key="anna@here.example"
+    )
+    again = await add_import(source)
+
+    stored = await again.send(record("ann", first_name="Ann"))
+
+    assert stored.counts == Counter({Outcome.UNCHANGED: 1})
+    assert await names() == {"anna@here.example": "Anna"}
+
+
+async def test_a_record_with_a_known_address_links_to_that_contact(source: Source) -> None:
+    other = await add_import(source)
+    await other.send(record("1", "ann@example.com", phone="1"))
+
+    stored = await source.send(record("2", "ANN@example.com", first_name="Ann"))
+
+    assert stored.counts == Counter({Outcome.UPDATED: 1})
+    contact = await Contact.get()
+    assert (contact.first_name, contact.phone) == ("Ann", "1")
+
+
+async def test_an_unstable_id_matches_by_address_first(source: Source) -> None:
+    source.unstable_ids = True
+    await source.send(record("1", "ann@example.com", first_name="Ann"))
+
+    stored = await source.send(record("1", "bob@example.com", first_name="Bob"))
+
+    assert stored.counts == Counter({Outcome.CREATED: 1})
+    assert await names() == {"ann@example.com": "Ann", "bob@example.com": "Bob"}
+
+
+async def test_the_holder_keeps_an_address_and_the_next_in_order_gets_it_from_its_ledger_row(source: Source) -> None:
+    await source.send(
+        record("1", "ann@example.com", first_name="One"),
+        record("2", "ann@example.com", first_name="Two"),
+        record("3", "ann@example.com", first_name="Three"),
+    )
+    held = await source.ledger()
+
+    await source.send(record("1", "moved@example.com", first_name="One"))
+    due = await source.ingest_due()
+
+    assert held == {"1": ("LINKED", None), "2": ("SKIPPED", "DUPLICATE_EMAIL"), "3": ("SKIPPED", "DUPLICATE_EMAIL")}
+    assert due is not None
+    assert due.counts == Counter({Outcome.CREATED: 1})
+    assert await names() == {"ann@example.com": "Two", "moved@example.com": "One"}
+    assert await source.ledger() == {
+        "1": ("LINKED", None),
+        "2": ("LINKED", None),
+        "3": ("SKIPPED", "DUPLICATE_EMAIL"),
+    }
+    assert await source.ingest_due() is None
+
+
+async def test_a_holder_deleted_at_the_source_gives_its_address_up_and_the_contact_stays(source: Source) -> None:
+    await source.send(record("1", "ann@example.com", first_name="One"), record("2", "ann@example.com", last_name="Two"))
+
+    await source.send(deleted=["1"])
+    await source.ingest_due()
+
+    contact = await Contact.get()
+    assert (contact.first_name, contact.last_name) == ("One", "Two")
+    assert await source.ledger() == {"1": ("DELETED", None), "2": ("LINKED", None)}
+
+
+async def test_two_records_that_swap_addresses_in_one_page_both_end_up_linked(source: Source) -> None:
+    await source.send(record("1", "a@example.com", first_name="A"), record("2", "b@example.com", first_name="B"))
+
+    await source.send(record("1", "b@example.com", first_name="A"), record("2", "a@example.com", first_name="B"))
+    await source.ingest_due()
+
+    assert await names() == {"a@example.com": "B", "b@example.com": "A"}
+    assert await source.ledger() == {"1": ("LINKED", None), "2": ("LINKED", None)}
+
+
+async def test_a_chain_of_moved_addresses_in_one_page_keeps_every_contact(source: Source) -> None:
+    await source.send(record("1", "a@example.com"), record("2", "b@example.com"), record("3", "c@example.com"))
+    before = {contact.email_key: contact.id async for contact in Contact.all()}
+
+    await source.send(record("3", "d@example.com"), record("2", "c@example.com"), record("1", "b@example.com"))
+
+    after = {contact.email_key: contact.id async for contact in Contact.all()}
+    assert after == {
+        "b@example.com": before["a@example.com"],
+        "c@example.com": before["b@example.com"],
+        "d@example.com": before["c@example.com"],
+    }
+
+
+async def test_what_was_not_written_while_an_address_was_taken_is_written_later(source: Source) -> None:
+    await source.send(record("1", "a@example.com", phone="1"), record("2", "b@example.com"))
+    await source.send(record("1", "b@example.com", phone="2"))
+    await source.send(record("2", "c@example.com"))
+
+    await source.ingest_due()
+
+    moved = await Contact.get(email_key="b@example.com")
+    assert moved.phone == "2"
+    assert {contact.email_key async for contact in Contact.all()} == {"b@example.com", "c@example.com"}

@@ -1,0 +1,153 @@
+"""R14 and R15: one transaction per page, fenced; what the database refuses is isolated."""
+
+from collections import Counter
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from domain import database
+from domain.enums import Outcome
+from domain.errors import LeaseLost, TurnSuperseded
+from domain.models import AutomaticImport, Contact, ExternalAccount, ImportRun
+from domain.records import FieldSpec, FieldType
+from tests.domain.source import Source, make_source, record
+
+TABLES = ("contact", "ledger", "outcome", "import_run")
+
+
+async def trace() -> tuple[int, int, int, int]:
+    """How many contacts, ledger rows, outcomes and runs there are."""
+    counts = [(await database.fetch(f"SELECT count(*) FROM {table}"))[0]["count"] for table in TABLES]
+    return counts[0], counts[1], counts[2], counts[3]
+
+
+async def test_a_page_of_a_worker_that_was_taken_over_leaves_no_trace(source: Source) -> None:
+    await ExternalAccount.filter(account_id=source.account_id).update(lease_token=uuid4())
+
+    with pytest.raises(LeaseLost):
+        await source.send(record("ann"))
+
+    assert await trace() == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("change", ["revision = 2", "deleted_at = now()"])
+async def test_an_edit_or_deletion_during_a_page_wins_over_it(source: Source, change: str) -> None:
+    await database.fetch(f"UPDATE automatic_import SET {change}")
+
+    with pytest.raises(TurnSuperseded):
+        await source.send(record("ann"))
+
+    assert await trace() == (0, 0, 0, 0)
+    assert (await AutomaticImport.get()).checkpoint is None
+
+
+async def test_a_failure_in_the_last_statement_takes_the_whole_page_back(source: Source) -> None:
+    await database.fetch(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no' USING ERRCODE = 'XX000'; END $$"
+    )
+    await database.fetch(
+        "CREATE TRIGGER fail BEFORE UPDATE OF read_count ON import_run FOR EACH ROW EXECUTE FUNCTION fail()"
+    )
+
+    with pytest.raises(Exception, match="no"):
+        await source.send(record("ann"))
+
+    assert await trace() == (0, 0, 0, 0)
+    assert (await AutomaticImport.get()).checkpoint is None
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        {"first_name": "A\0nn"},
+        {"values": {"note": "a\0b"}},
+        {"first_name": "lone surrogate \ud800"},
+        {"values": {"total": 2**70}},
+    ],
+    ids=["nul-in-name", "nul-in-value", "surrogate", "huge-integer"],
+)
+async def test_a_record_that_the_database_refuses_is_isolated(source: Source, poison: dict[str, Any]) -> None:
+    page = [record(f"good{n}") for n in range(9)]
+    page.insert(4, record("bad", **poison))
+
+    stored = await source.send(*page, checkpoint={"at": 10})
+
+    assert stored.counts == Counter({Outcome.CREATED: 9, Outcome.FAILED: 1})
+    assert (await source.ledger())["bad"] == ("FAILED", "REJECTED_VALUE")
+    assert await Contact.all().count() == 9
+    assert await source.checkpoint() == {"at": 10}
+
+
+async def test_a_repeated_failure_is_counted_without_a_row_and_a_mended_record_is_stored(source: Source) -> None:
+    await source.send(record("bad", first_name="A\0nn"))
+
+    again = await source.send(record("bad", first_name="A\0nn"))
+    mended = await source.send(record("bad", first_name="Ann"))
+
+    assert again.counts == Counter({Outcome.FAILED: 1})
+    assert mended.counts == Counter({Outcome.CREATED: 1})
+    assert await source.outcomes() == [("bad", "FAILED", "REJECTED_VALUE"), ("bad", "CREATED", None)]
+
+
+@pytest.mark.parametrize("external_id", ["a\0b", "x" * 5000, "\ud800"], ids=["nul", "long", "surrogate"])
+async def test_an_id_that_fits_no_index_is_kept_as_its_hash(source: Source, external_id: str) -> None:
+    await source.send(record(external_id, "ann@example.com"))
+
+    stored = await source.send(record(external_id, "ann@example.com"))
+
+    assert stored.counts == Counter({Outcome.UNCHANGED: 1})
+    assert [key[:7] for key in await source.ledger()] == ["sha256:"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\U0001f469\u200d\U0001f469\u200d\U0001f467 Zoë",
+        "محمد عبد الله",
+        "\u202eevil\u202c",
+        "'; DROP TABLE contact; --",
+    ],
+    ids=["emoji", "right-to-left", "override", "sql"],
+)
+async def test_any_text_is_stored_as_it_came(source: Source, name: str) -> None:
+    await source.send(record("ann", first_name=name, values={"note": name}))
+
+    contact = await Contact.get()
+    assert contact.first_name == name
+    assert list(contact.field_values.values()) == [name]
+
+
+async def test_a_note_of_a_megabyte_is_stored_whole(source: Source) -> None:
+    note = "0123456789abcdef" * 65_536
+
+    await source.send(record("ann", values={"note": note}))
+    again = await source.send(record("ann", values={"note": note}))
+
+    assert list((await Contact.get()).field_values.values()) == [note]
+    assert again.counts == Counter({Outcome.UNCHANGED: 1})
+
+
+async def test_a_page_of_more_than_500_records_is_stored_in_parts(source: Source) -> None:
+    page = [record(f"r{n}", None) for n in range(1203)]
+
+    consumed: list[int] = []
+    while sum(consumed) < len(page):
+        consumed.append((await source.send(*page, start=sum(consumed), checkpoint={"at": 1203})).consumed)
+
+    assert consumed == [500, 500, 203]
+    assert await source.checkpoint() == {"at": 1203}
+    assert (await ImportRun.get()).skipped_count == 1203
+
+
+async def test_nothing_of_one_account_is_seen_or_changed_by_another(source: Source) -> None:
+    other = await make_source("Other")
+    source.specs = other.specs = {"note": FieldSpec(key="note", title="Note", type=FieldType.TEXT)}
+    await source.send(record("1", "ann@example.com", first_name="Ann", values={"note": "a"}))
+
+    await other.send(record("1", "ann@example.com", first_name="Bea", values={"note": "b"}))
+
+    contacts = {contact.account_id: contact async for contact in Contact.all()}
+    assert contacts[source.account_id].first_name == "Ann"
+    assert contacts[other.account_id].first_name == "Bea"
+    assert contacts[source.account_id].field_values.keys() != contacts[other.account_id].field_values.keys()
