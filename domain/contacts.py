@@ -14,7 +14,7 @@ from domain import database
 from domain.emails import email_key
 from domain.enums import ContactStatus
 from domain.errors import ErrorCode, Problem, Refused
-from domain.keyset import Select, Slice, Span
+from domain.keyset import NO_NUL, Select, Slice, Span
 from domain.models import CustomField
 
 COLUMNS = "id, email, email_key, first_name, last_name, phone, status, field_values, created_at, updated_at"
@@ -96,10 +96,8 @@ async def by_ids(account_id: UUID, contact_ids: Sequence[UUID]) -> dict[UUID, Co
 
 async def by_email(account_id: UUID, email: str) -> Contact | None:
     """The contact with this address, whatever its case."""
-    rows = await database.fetch(
-        f"SELECT {COLUMNS} FROM contact WHERE account_id = $1 AND email_key = $2", account_id, email_key(email.strip())
-    )
-    return _contact(rows[0]) if rows else None
+    found = await page(account_id, Span(limit=1), wanted=ContactFilter(email=email), order=ContactOrder.EMAIL_ASC)
+    return found.rows[0] if found.rows else None
 
 
 async def _narrow(select: Select, account_id: UUID, wanted: ContactFilter) -> None:
@@ -138,7 +136,21 @@ async def _containment(account_id: UUID, fields: Sequence[FieldEquals]) -> str:
     if unknown:
         message = f"There is no field with the personalization tag {unknown[0]!r}. `fields` lists those there are."
         raise Refused(Problem(ErrorCode.NOT_FOUND, message, ("filter", "fields")))
+    if any(_has_nul(field.value) for field in fields):
+        raise Refused(Problem(ErrorCode.INVALID, NO_NUL, ("filter", "fields")))
     return orjson.dumps({by_tag[field.tag]: field.value for field in fields}).decode()
+
+
+def _has_nul(value: Any) -> bool:
+    """Whether a JSON value holds what jsonb cannot."""
+    match value:
+        case str():
+            return "\0" in value
+        case list():
+            return any(_has_nul(item) for item in value)
+        case dict():
+            return any(_has_nul(item) for pair in value.items() for item in pair)
+    return False
 
 
 def _prefix(text: str) -> str:

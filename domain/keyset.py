@@ -12,6 +12,9 @@ from domain.errors import ErrorCode, Problem, Refused
 
 Row = TypeVar("Row")
 
+NO_NUL = "Remove the NUL character: no text here contains one."
+"""PostgreSQL stores none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
@@ -88,7 +91,7 @@ class Select:
 
     def _bind(self, value: object) -> str:
         if isinstance(value, str) and "\0" in value:
-            raise Refused(Problem(ErrorCode.INVALID, "Remove the NUL character: no text here contains one."))
+            raise Refused(Problem(ErrorCode.INVALID, NO_NUL))
         self._arguments.append(value)
         return f"${len(self._arguments)}"
 

@@ -56,43 +56,48 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reaction:
-    """What a failure means for the cycle; by default, that this import's turns are over."""
+class Turned:
+    """How a turn ended; by default, that the import's turns in this window are over.
 
-    ends_cycle: bool = False
-    try_again: bool = False
+    `goes_on`: it has another in the next round. `again_at`: when to come back, if not in the next window.
+    `cap_left`: None where the turn wrote nothing.
+    """
+
+    goes_on: bool = False
     again_at: datetime | None = None
+    ends_cycle: bool = False
+    cap_left: int | None = None
 
 
 async def react(
     ctx: Context, claim: Claim, work: CycleWork, reading: Reading, others: Iterable[Reading], error: Exception
-) -> Reaction:
+) -> Turned:
     """Deal with what `reading` ran into. Busy services and revoked access concern the `others` too."""
     import_id = reading.turn.automatic_import_id
     match error:
         case TransientError():
             import_ids = [import_id, *(other.turn.automatic_import_id for other in others)]
-            return Reaction(ends_cycle=True, again_at=await _wait(ctx, claim, work, import_ids, error))
+            return Turned(ends_cycle=True, again_at=await _wait(ctx, claim, work, import_ids, error))
         case AccessRevokedError():
             await external_accounts.needs_reconnect(claim.account_id, claim.external_account_id, reason=str(error))
             for each in [import_id, *(other.turn.automatic_import_id for other in others)]:
                 await _finish(ctx, claim, each, code="ACCESS_REVOKED", error=error)
-            return Reaction(ends_cycle=True)
+            return Turned(ends_cycle=True)
         case CheckpointExpiredError() if not reading.is_backfill:
             await cycle.forget_checkpoint(claim, import_id)
             await reading.pages.aclose()
             reading.pages, reading.page, reading.is_backfill = reading.connector.pages(None), None, True
-            return Reaction(try_again=True)
+            return Turned(goes_on=True)
         case TurnSuperseded():
             # The edit wins. A run that is still open goes on under the import's new revision.
-            return Reaction(again_at=datetime.now(UTC))
+            return Turned(again_at=datetime.now(UTC))
         case ConnectorError():
             await fail(ctx, claim, import_id, code="UNEXPECTED_RESPONSE", error=error)
         case _:
             log.error("cycle.import_failed", automatic_import=str(import_id), exc_info=error)
             message = "Something went wrong on our side. It is tried again by itself; the server's log has the details."
             await fail(ctx, claim, import_id, code="INTERNAL", error=RuntimeError(message))
-    return Reaction()
+    return Turned()
 
 
 async def _wait(ctx: Context, claim: Claim, work: CycleWork, import_ids: list[UUID], error: TransientError) -> datetime:

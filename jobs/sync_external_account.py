@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from domain.cycle import Claim, CycleWork, DueImport
 from domain.enums import RunStop
 from domain.errors import LeaseLost, Misconfigured
 from domain.ingest import Incoming, Stored, Turn
-from jobs.reactions import Context, Reading, fail, publish, react
+from jobs.reactions import Context, Reading, Turned, fail, publish, react
 
 log = structlog.get_logger()
 
@@ -103,41 +103,38 @@ def _reading(claim: Claim, work: CycleWork, service: Service, due: DueImport, co
 
 
 async def _take_turns(ctx: Context, claim: Claim, work: CycleWork, readings: deque[Reading]) -> datetime | None:
+    """Rounds in which each import has one turn; what is left of the cap at a round's start is shared evenly (R4)."""
     deadline = time.monotonic() + BUDGET.total_seconds()
-    cap_left = work.cap_left
+    cap_left, share, turns_left = work.cap_left, 0, 0
     again_at: list[datetime] = []
     while readings:
         if time.monotonic() > deadline:
             return datetime.now(UTC)
+        if turns_left == 0:
+            turns_left = len(readings)
+            share = max(1, cap_left // turns_left)
+        turns_left -= 1
         reading = readings.popleft()
-        try:
-            turned = await _turn(ctx, claim, reading, share=max(1, cap_left // (len(readings) + 1)))
-        except (LeaseLost, *database.UNAVAILABLE):
-            raise
-        except Exception as error:  # noqa: BLE001  every failure has its reaction; none may stop the other imports
-            reaction = await react(ctx, claim, work, reading, readings, error)
-            if reaction.again_at is not None:
-                again_at.append(reaction.again_at)
-            if reaction.ends_cycle:
-                break
-            if reaction.try_again:
-                readings.append(reading)
-            continue
+        turned = await _turn_or_react(ctx, claim, work, reading, readings, share=share)
         cap_left = cap_left if turned.cap_left is None else turned.cap_left
-        if turned.waits_until is not None:
-            again_at.append(turned.waits_until)
+        if turned.again_at is not None:
+            again_at.append(turned.again_at)
+        if turned.ends_cycle:
+            break
         if turned.goes_on:
             readings.append(reading)
     return min(again_at, default=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turned:
-    """How a turn ended: the import goes on in the next round, waits, or is done for this window."""
-
-    goes_on: bool = False
-    waits_until: datetime | None = None
-    cap_left: int | None = None
+async def _turn_or_react(
+    ctx: Context, claim: Claim, work: CycleWork, reading: Reading, others: Iterable[Reading], *, share: int
+) -> Turned:
+    try:
+        return await _turn(ctx, claim, reading, share=share)
+    except (LeaseLost, *database.UNAVAILABLE):
+        raise
+    except Exception as error:  # noqa: BLE001  every failure has its reaction; none may stop the other imports
+        return await react(ctx, claim, work, reading, others, error)
 
 
 async def _turn(ctx: Context, claim: Claim, reading: Reading, *, share: int) -> Turned:
@@ -187,7 +184,7 @@ async def _wait_for_page(ctx: Context, reading: Reading, stored: Stored, wait: t
     turn, until = reading.turn, datetime.now(UTC) + wait
     changed = await import_runs.wait_for_service(turn.account_id, turn.automatic_import_id, until=until, reason=None)
     await publish(ctx, changed or stored.run)
-    return Turned(waits_until=until, cap_left=stored.cap_left)
+    return Turned(again_at=until, cap_left=stored.cap_left)
 
 
 def _incoming(page: Page) -> Incoming:
