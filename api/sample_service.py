@@ -189,7 +189,8 @@ def _card(number: int, email: str | None, chance: random.Random) -> str:
     modern = chance.random() < 0.4
     lines = ["BEGIN:VCARD", f"VERSION:{'4.0' if modern else '3.0'}", f"UID:sample-{number:05}"]
     lines += [f"N:{last};{first};;;", f"FN:{first} {last}"]
-    if email and chance.random() < 0.1:
+    # Only beside a valid address: a second one would stand in for an invalid first.
+    if email and email not in INVALID_ADDRESSES and chance.random() < 0.1:
         lines += [f"EMAIL;TYPE=HOME:private{number}@example.net"]
         lines += [f"EMAIL;PREF=1:{email}" if modern else f"EMAIL;TYPE=WORK,PREF:{email}"]
     elif email:

@@ -38,7 +38,8 @@ class RedisEvents:
 
     async def publish(self, event: RunChanged) -> None:
         """Tell every API process. Where Redis is away, that is logged once and nothing else happens."""
-        message = orjson.dumps([event.account_id, event.automatic_import_id, event.run_id])
+        # asyncpg has a UUID of its own, which orjson does not know.
+        message = orjson.dumps([str(event.account_id), str(event.automatic_import_id), str(event.run_id)])
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
                 await self._redis.publish(CHANNEL, message)
