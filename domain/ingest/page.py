@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Self
 from uuid import UUID
@@ -17,7 +17,7 @@ from domain.events import RunChanged
 from domain.fields import KnownField
 from domain.ingest.items import Item, item_of, item_of_ledger, seen_values, storable_id
 from domain.ingest.known import Known, Rules, Turn, hold, load, load_entries
-from domain.ingest.plan import Plan, is_repeated, plan, rejected
+from domain.ingest.plan import Plan, is_repeated, plan, plan_rejected
 from domain.ingest.write import REFUSALS, ContactAppeared, mark_deleted, write
 from domain.records import FieldSpec, Record
 from domain.settings import settings
@@ -223,7 +223,7 @@ async def _store_together(storing: Storing, items: Sequence[Item], allowance: in
 async def _store_rejected(storing: Storing, item: Item) -> Stored:
     entries, siblings = await load_entries(storing.connection, storing.turn, [item.external_id])
     known = Known(rules=storing.rules, entries=entries, siblings=siblings)
-    decided = Plan(decisions=[rejected(replace(item, json="{}"), entries.get(item.external_id))])
+    decided = plan_rejected(item, known)
     await _write(storing, decided, known)
     return Stored.of(decided)
 

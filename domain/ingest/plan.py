@@ -5,7 +5,7 @@ its records one by one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -98,6 +98,15 @@ def plan(items: Sequence[Item], known: Known, *, allowance: int) -> Plan:
     return result
 
 
+def plan_rejected(item: Item, known: Known) -> Plan:
+    """The plan for a record that the database refused: it is isolated, the rest of its page is stored (R15)."""
+    entry = known.entries.get(item.external_id)
+    bare = replace(item, json="{}")
+    decision = _not_applied(bare, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)
+    _keep_current(decision, known)
+    return Plan(decisions=[decision])
+
+
 def _keep_current(decision: Decision, known: Known) -> None:
     """Let the next record see what this one does."""
     external_id = decision.item.external_id
@@ -145,11 +154,6 @@ def decide(item: Item, known: Known) -> Decision:
     if contact is None:
         return _create(item, entry, email, known)
     return _update(item, entry, email, contact, base, known)
-
-
-def rejected(item: Item, entry: Entry | None) -> Decision:
-    """The database refused this record: it is isolated, the rest of its page is stored (R15)."""
-    return _not_applied(item, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)
 
 
 def _not_applied(
