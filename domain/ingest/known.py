@@ -105,8 +105,7 @@ class Known:
 async def hold(connection: Connection, turn: Turn) -> Rules:
     """Lock the external account and the import; raise where either is no longer this turn's (decision of R14)."""
     external = await connection.fetchrow(
-        "SELECT lease_token, CASE WHEN window_ends_at > now() THEN window_used ELSE 0 END AS window_used"
-        " FROM external_account WHERE account_id = $1 AND id = $2 FOR NO KEY UPDATE",
+        "SELECT lease_token, window_used FROM external_account WHERE account_id = $1 AND id = $2 FOR NO KEY UPDATE",
         turn.account_id, turn.external_account_id,
     )  # fmt: skip
     if external is None or external["lease_token"] != turn.lease_token:

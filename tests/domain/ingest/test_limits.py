@@ -88,6 +88,16 @@ async def test_the_imports_of_one_external_account_share_its_cap(source: Source,
     assert (await ExternalAccount.get()).window_used == 3
 
 
+async def test_a_cycle_that_outlasts_its_window_gets_no_second_cap(source: Source, configure: Configure) -> None:
+    configure(cap=2)
+    await database.fetch("UPDATE external_account SET window_ends_at = now() - interval '1 second'")
+
+    stored = await source.send(record("1"))
+    stored += await source.send(record("1"), record("2"), record("3"))
+
+    assert stored.counts == Counter({Outcome.CREATED: 2, Outcome.UNCHANGED: 1})
+
+
 async def test_at_the_limit_new_contacts_wait_and_updates_continue(source: Source) -> None:
     await source.send(record("1"))
     await set_limit(2)

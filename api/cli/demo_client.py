@@ -1,0 +1,284 @@
+"""The demonstration as any client of the API would do it: GraphQL over HTTP, and progress over WebSocket.
+
+The WebSocket's messages are those of graphql-transport-ws:
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import httpx
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
+from websockets.typing import Subprotocol
+
+from api.cli.failures import CannotRun
+
+ANSWER_SECONDS = 20.0
+SUBPROTOCOL = Subprotocol("graphql-transport-ws")
+
+RUN = """
+fragment Run on ImportRun {
+  id state stoppedBy checks
+  counts { read created updated unchanged skipped waiting failed }
+  error { code message }
+}
+"""
+
+CONNECT_SERVICE = """
+mutation ConnectService($input: ConnectServiceInput!) {
+  changed: connectService(input: $input) {
+    object: externalAccount { id }
+    userErrors { code field message }
+  }
+}
+"""
+
+CREATE_LIST = """
+mutation CreateList($input: CreateListInput!) {
+  changed: createList(input: $input) {
+    object: list { id }
+    userErrors { code field message }
+  }
+}
+"""
+
+CREATE_TAG = """
+mutation CreateTag($input: CreateTagInput!) {
+  changed: createTag(input: $input) {
+    object: tag { id }
+    userErrors { code field message }
+  }
+}
+"""
+
+CREATE_AUTOMATIC_IMPORT = """
+mutation CreateAutomaticImport($input: CreateAutomaticImportInput!) {
+  changed: createAutomaticImport(input: $input) {
+    object: automaticImport { id }
+    userErrors { code field message }
+  }
+}
+"""
+
+PROGRESS = f"""
+subscription Progress($id: ID!) {{
+  importRunProgress(automaticImportId: $id) {{ ...Run }}
+}}
+{RUN}
+"""
+
+STATUS = f"""
+query Status($id: ID!) {{
+  node(id: $id) {{
+    ... on AutomaticImport {{
+      backlog {{ remaining }}
+      lastRun {{ ...Run }}
+      nextRunAt
+      externalAccount {{ cap {{ limit used windowEndsAt }} }}
+    }}
+  }}
+}}
+{RUN}
+"""
+
+# A skipped record has an outcome in the run that skipped it first, and the ledger keeps it.
+RESULT = f"""
+query Result($id: ID!) {{
+  account {{ contactUsage {{ active }} }}
+  node(id: $id) {{
+    ... on AutomaticImport {{
+      importedContactCount
+      records(first: 100, filter: {{ state: SKIPPED }}) {{
+        edges {{ node {{ code }} }}
+        pageInfo {{ hasNextPage }}
+      }}
+      runs(first: 50) {{
+        edges {{
+          node {{
+            ...Run
+            outcomes(first: 100, filter: {{ outcome: SKIPPED }}) {{
+              edges {{ node {{ code }} }}
+              pageInfo {{ hasNextPage }}
+            }}
+          }}
+        }}
+        pageInfo {{ hasNextPage }}
+      }}
+    }}
+  }}
+}}
+{RUN}
+"""
+
+CONTACTS = """
+query Contacts($after: String) {
+  contacts(first: 100, after: $after, orderBy: CREATED_AT_ASC) {
+    edges { node { email } }
+    pageInfo { hasNextPage endCursor }
+  }
+}
+"""
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class Counts(_Answer):
+    """What a run counted."""
+
+    read: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    waiting: int = 0
+    failed: int = 0
+
+
+class RunError(_Answer):
+    """Why a run failed."""
+
+    code: str
+    message: str
+
+
+class Run(_Answer):
+    """One run of the automatic import."""
+
+    id: str
+    state: str
+    stopped_by: str | None
+    checks: int
+    counts: Counts
+    error: RunError | None = None
+
+
+class Cap(_Answer):
+    """How much of the window's cap is used."""
+
+    limit: int
+    used: int
+    window_ends_at: datetime | None
+
+
+class Backlog(_Answer):
+    """What is still to come."""
+
+    remaining: int | None
+
+
+class _ExternalAccount(_Answer):
+    cap: Cap
+
+
+class Status(_Answer):
+    """Where the automatic import stands."""
+
+    backlog: Backlog | None
+    last_run: Run | None
+    next_run_at: datetime | None
+    external_account: _ExternalAccount
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether all that was there has been read."""
+        last = self.last_run
+        return self.backlog is None and last is not None and last.state == "COMPLETED" and last.stopped_by is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """Where the API is, and the token that it accepts."""
+
+    url: str
+    token: str = field(repr=False)
+    http: httpx.Client = field(repr=False)
+
+    def ask(self, document: str, **variables: object) -> Any:
+        """The data that answers `document`. Raises CannotRun with the API's own errors."""
+        try:
+            response = self.http.post(
+                f"{self.url}/graphql",
+                json={"query": document, "variables": variables},
+                headers={"Authorization": f"Bearer {self.token}"},
+            )
+            answer = response.json()
+        except (httpx.TransportError, ValueError) as error:
+            raise CannotRun(f"The API at {self.url} does not answer as it should: {error!r}.") from error
+        return _data(answer)
+
+    def change(self, mutation: str, **values: object) -> str:
+        """The id of what `mutation` made of `values`. Raises CannotRun with the user errors."""
+        changed = self.ask(mutation, input=values)["changed"]
+        if changed["userErrors"]:
+            raise CannotRun("\n".join(f"The API refused: {error['message']}" for error in changed["userErrors"]))
+        return str(changed["object"]["id"])
+
+    def status(self, import_id: str) -> Status:
+        """Where the automatic import stands."""
+        return Status.model_validate(self.ask(STATUS, id=import_id)["node"])
+
+
+@contextmanager
+def open_client(url: str, token: str) -> Iterator[Client]:
+    """A client of the API at `url`."""
+    with httpx.Client(timeout=ANSWER_SECONDS, trust_env=False) as http:
+        yield Client(url=url, token=token, http=http)
+
+
+@contextmanager
+def subscribe(client: Client, import_id: str) -> Iterator[Connection]:
+    """A connection over which the progress of the automatic import comes: see `next_run`."""
+    url = f"{client.url.replace('http', 'ws', 1)}/graphql"
+    try:
+        with connect(url, subprotocols=[SUBPROTOCOL], proxy=None) as connection:
+            _send(connection, type="connection_init", payload={"authorization": f"Bearer {client.token}"})
+            acknowledged = json.loads(connection.recv(ANSWER_SECONDS))
+            if acknowledged["type"] != "connection_ack":
+                raise CannotRun(f"The API did not accept the subscription: {acknowledged}.")
+            payload = {"query": PROGRESS, "variables": {"id": import_id}}
+            _send(connection, type="subscribe", id="progress", payload=payload)
+            yield connection
+    except (ConnectionClosed, InvalidHandshake, TimeoutError) as error:
+        raise CannotRun(f"The API ended the subscription: {error}.") from error
+
+
+def next_run(connection: Connection, seconds: float) -> Run | None:
+    """The run as it has just become; None where nothing changes for `seconds`."""
+    try:
+        message = json.loads(connection.recv(seconds))
+    except TimeoutError:
+        return None
+    match message["type"]:
+        case "next":
+            return Run.model_validate(_data(message["payload"])["importRunProgress"])
+        case "ping":
+            _send(connection, type="pong")
+            return None
+        case "error":
+            raise CannotRun(f"The API refused the subscription: {_messages(message['payload'])}")
+        case _:
+            raise CannotRun(f"The API ended the subscription: {message}.")
+
+
+def _send(connection: Connection, **message: object) -> None:
+    connection.send(json.dumps(message))
+
+
+def _data(answer: Mapping[str, Any]) -> Any:
+    if answer.get("errors"):
+        raise CannotRun(f"The API refused: {_messages(answer['errors'])}")
+    return answer["data"]
+
+
+def _messages(errors: Any) -> str:
+    return "; ".join(error["message"] for error in errors)

@@ -1,0 +1,66 @@
+"""What every resolver can reach."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import strawberry
+
+from api.loaders import Loaders
+from domain.account import Viewer
+from domain.catalogue import Catalogue, ServiceInfo
+from domain.events import Watch
+from domain.queue import Queue
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """One HTTP request, or one WebSocket connection, whose viewer is known once it has introduced itself."""
+
+    catalogue: Catalogue
+    queue: Queue
+    watch: Watch
+    viewer: Viewer | None = None
+    connection_params: Mapping[str, Any] | None = None
+    _loaders: Loaders | None = field(default=None, init=False)
+    _services: Mapping[str, ServiceInfo] | None = field(default=None, init=False)
+
+    @property
+    def known_viewer(self) -> Viewer:
+        """Who is asking. No operation is run for anybody else."""
+        if self.viewer is None:
+            raise RuntimeError("An operation was run for nobody.")
+        return self.viewer
+
+    @property
+    def loaders(self) -> Loaders:
+        """What batches the reads of this request."""
+        if self._loaders is None:
+            self._loaders = Loaders(self.known_viewer.account_id)
+        return self._loaders
+
+    @property
+    def services(self) -> Mapping[str, ServiceInfo]:
+        """The catalogue by key, which does not change while a process runs."""
+        if self._services is None:
+            self._services = {service.key: service for service in self.catalogue.services()}
+        return self._services
+
+
+Info: TypeAlias = strawberry.Info[Context, None]
+
+
+def viewer(info: Info) -> Viewer:
+    """Who is asking."""
+    return info.context.known_viewer
+
+
+def account_id(info: Info) -> UUID:
+    """Whose data is asked for: every read and write of a resolver is scoped by it."""
+    return info.context.known_viewer.account_id
+
+
+def loaders(info: Info) -> Loaders:
+    """What batches the reads of this request."""
+    return info.context.loaders

@@ -1,0 +1,74 @@
+"""Which errors clients see as they are, and what becomes of the others."""
+
+import traceback
+from typing import Any
+
+import strawberry
+import structlog
+from graphql import GraphQLError
+from strawberry.extensions import MaskErrors
+from strawberry.types.execution import ExecutionContext
+
+from api.user_errors import BadUserInput, Unauthenticated
+from domain.errors import Refused, TokenRevoked
+
+log = structlog.get_logger()
+
+UNEXPECTED = "Something went wrong on our side. Try again; if it happens again, tell us when it did."
+
+
+class ShowErrors(MaskErrors):
+    """Errors of the request itself, and ours that are meant for users, are shown with a code; all others are masked."""
+
+    def __init__(self) -> None:
+        super().__init__(should_mask_error=_has_cause)
+
+    def anonymise_error(self, error: GraphQLError) -> GraphQLError:
+        """The error as a client sees it."""
+        message, code = _told(error.original_error)
+        return GraphQLError(
+            message,
+            nodes=error.nodes,
+            source=error.source,
+            positions=error.positions,
+            path=error.path,
+            extensions={"code": code},
+        )
+
+
+class ReportingSchema(strawberry.Schema):
+    """A schema that logs what it masks, once, without anything that the client sent."""
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        """Log the errors that are our fault."""
+        for error in errors:
+            original = error.original_error
+            if original is not None and _has_cause(error) and _told(original)[1] == "INTERNAL":
+                log.error(
+                    "graphql.unexpected_error",
+                    path=".".join(str(part) for part in error.path or ()),
+                    error=type(original).__name__,
+                    # Where it happened, not what with: a message may quote values.
+                    where="".join(traceback.format_tb(original.__traceback__)),
+                )
+
+
+def _has_cause(error: GraphQLError) -> bool:
+    """Whether something of ours failed. Without a path it is the request itself, as with variables of a wrong type."""
+    original = error.original_error
+    return original is not None and not (error.path is None and isinstance(original, GraphQLError))
+
+
+def _told(original: Any) -> tuple[str, str]:
+    """The message and the code that stand for an error."""
+    match original:
+        case Refused():
+            return str(original), original.problems[0].code
+        case TokenRevoked():
+            return str(original), "UNAUTHENTICATED"
+        case BadUserInput() | Unauthenticated():
+            return original.message, str((original.extensions or {})["code"])
+        case GraphQLError() if original.original_error is not None:
+            return _told(original.original_error)
+        case _:
+            return UNEXPECTED, "INTERNAL"

@@ -1,0 +1,75 @@
+"""The schema: every type, query, mutation and subscription, and what guards them. schema.graphql is its print."""
+
+from functools import cache
+from typing import Annotated
+
+import strawberry
+from strawberry.schema.config import StrawberryConfig
+
+from api import limits
+from api.account import AccountQueries
+from api.automatic_imports import AutomaticImportMutations, AutomaticImportQueries
+from api.catalogue import CatalogueQueries
+from api.contacts import ContactQueries
+from api.context import Info, account_id
+from api.errors import ReportingSchema
+from api.executor import CompiledExecutor
+from api.external_accounts import ExternalAccountMutations, ExternalAccountQueries
+from api.fields import FieldQueries
+from api.import_runs import ImportRunMutations, ImportRunQueries, ImportRunSubscriptions
+from api.lists import ListMutations, ListQueries
+from api.node import Node, find_node
+
+
+@strawberry.type
+class NodeQueries:
+    @strawberry.field(description="Whatever has this id; null where your account has nothing with it.")
+    async def node(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="Any node's id.")],  # noqa: A002
+    ) -> Node | None:
+        return await find_node(account_id(info), id)
+
+
+@strawberry.type(description="What can be read. Everything belongs to the account of your token.")
+class Query(
+    NodeQueries,
+    AccountQueries,
+    ContactQueries,
+    FieldQueries,
+    ListQueries,
+    CatalogueQueries,
+    ExternalAccountQueries,
+    AutomaticImportQueries,
+    ImportRunQueries,
+):
+    pass
+
+
+@strawberry.type(
+    description="What can be changed. Problems of the input come back as `userErrors`, all at once, and change nothing."
+)
+class Mutation(ExternalAccountMutations, AutomaticImportMutations, ImportRunMutations, ListMutations):
+    pass
+
+
+@strawberry.type(description="What can be followed live, over WebSocket (graphql-transport-ws) or SSE.")
+class Subscription(ImportRunSubscriptions):
+    pass
+
+
+@cache
+def build_schema(*, fast_executor: bool) -> strawberry.Schema:
+    """The schema, with or without the compiled executor."""
+    return ReportingSchema(
+        query=Query,
+        mutation=Mutation,
+        subscription=Subscription,
+        config=StrawberryConfig(),
+        extensions=limits.EXTENSIONS,
+        execution_context_class=CompiledExecutor if fast_executor else None,
+    )
+
+
+schema = build_schema(fast_executor=True)

@@ -1,0 +1,89 @@
+"""The application around GraphQL: health, browsers, and how it is built."""
+
+import asyncio
+import os
+
+import httpx
+import pytest
+from asgi_lifespan import LifespanManager
+
+from api.app import build, create_app
+from domain import account
+from domain.errors import Misconfigured
+from tests.configuration import Configure
+from tests.fakes import DeafWatch, FakeCatalogue, RecordingQueue
+
+
+async def test_a_process_that_lives_says_so_without_a_token(http: httpx.AsyncClient) -> None:
+    response = await http.get("/healthz")
+
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+async def test_ready_means_that_everything_needed_answers(http: httpx.AsyncClient) -> None:
+    response = await http.get("/readyz")
+
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.usefixtures("database")
+async def test_not_ready_names_what_is_missing() -> None:
+    async def refuses() -> None:
+        raise ConnectionError
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    probes = {"redis": refuses, "mail": hangs}
+    app = create_app(catalogue=FakeCatalogue(), queue=RecordingQueue(), watch=DeafWatch(), probes=probes)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sluice.test") as http:
+        response = await http.get("/readyz")
+
+    assert (response.status_code, response.json()) == (503, {"status": "unavailable", "missing": ["redis", "mail"]})
+
+
+@pytest.mark.parametrize(("origin", "allowed"), [("https://app.example", True), ("https://evil.example", False)])
+@pytest.mark.usefixtures("database")
+async def test_pages_of_configured_origins_may_call_the_api(configure: Configure, origin: str, allowed: bool) -> None:
+    configure(cors_origins="https://app.example")
+    app = create_app(catalogue=FakeCatalogue(), queue=RecordingQueue(), watch=DeafWatch())
+    preflight = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sluice.test") as http:
+        asked = await http.options("/graphql", headers=preflight)
+        refused = await http.post("/graphql", headers={"Origin": origin})
+
+    assert (asked.status_code == 200) is allowed
+    assert refused.status_code == 401
+    assert (refused.headers.get("Access-Control-Allow-Origin") == origin) is allowed
+
+
+async def test_the_built_application_answers_over_postgresql_and_redis(database_url: str, configure: Configure) -> None:
+    configure(database_url=database_url, redis_url=os.environ["SLUICE_TEST_REDIS_URL"])
+    app = build()
+    async with (
+        LifespanManager(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sluice.test") as http,
+    ):
+        ready = await http.get("/readyz")
+        owner = await account.find_or_create_account("Acme")
+        token = await account.create_token(owner.id)
+        answer = await http.post(
+            "/graphql",
+            json={"query": "{ account { name } services { key } }"},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
+    assert answer.json()["data"]["account"] == {"name": "Acme"}
+    assert "carddav" in [service["key"] for service in answer.json()["data"]["services"]]
+
+
+async def test_an_application_without_a_database_says_what_to_set(configure: Configure) -> None:
+    configure(redis_url="redis://127.0.0.1:1/0")
+
+    with pytest.raises(Misconfigured, match="Set SLUICE_DATABASE_URL and SLUICE_REDIS_URL"):
+        build()

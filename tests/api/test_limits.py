@@ -1,0 +1,174 @@
+"""What one request may ask for, and what it may learn."""
+
+import time
+from typing import Any
+
+import pytest
+import structlog
+from graphql import parse, validate
+
+from api.limits import MAX_BODY_BYTES
+from api.query_cost import CostRule
+from api.schema import schema
+from domain.models import Account
+from tests.api.conftest import Client
+from tests.factories import make_contact
+
+
+async def post(client: Client, content: bytes) -> tuple[int, Any]:
+    headers = client.headers | {"Content-Type": "application/json"}
+    response = await client.http.post("/graphql", content=content, headers=headers)
+    return response.status_code, response.json()
+
+
+async def test_a_body_is_refused_once_it_is_larger_than_any_honest_one(client: Client) -> None:
+    query = b'{"query": "{ __typename }", "x": "%s"}'
+    fitting = query % (b"x" * (MAX_BODY_BYTES - len(query) + 2))
+    assert len(fitting) == MAX_BODY_BYTES
+
+    assert await post(client, fitting) == (200, {"data": {"__typename": "Query"}})
+    assert await post(client, fitting + b" ") == (
+        413,
+        {
+            "errors": [
+                {
+                    "message": "The request is larger than 262144 bytes. Send less at a time.",
+                    "extensions": {"code": "TOO_LARGE"},
+                }
+            ]
+        },
+    )
+
+
+async def test_a_query_of_too_many_tokens_is_refused_before_it_is_parsed(client: Client) -> None:
+    started = time.perf_counter()
+
+    [error] = (await client.ask("{ " + "__typename " * 20_000 + "}"))["errors"]
+
+    assert error["message"].startswith("Syntax Error: Document contains more than 2000 tokens")
+    assert time.perf_counter() - started < 1
+
+
+def errors_of(query: str) -> list[str]:
+    return [error.message for error in validate(schema._schema, parse(query), [CostRule])]
+
+
+def nested(levels: int) -> str:
+    query = "id"
+    for _ in range(levels):
+        query = f"automaticImport {{ lastRun {{ {query} }} }}"
+    return f"{{ importRuns {{ edges {{ node {{ {query} }} }} }} }}"
+
+
+def test_depth_is_limited() -> None:
+    assert errors_of(nested(5)) == []
+    assert errors_of(nested(6)) == [
+        "This operation asks for too much: 16 levels deep, where 15 are allowed. Split it up."
+    ]
+
+
+def test_aliases_are_limited() -> None:
+    def query(count: int) -> str:
+        return "{" + " ".join(f"a{number}: __typename" for number in range(count)) + "}"
+
+    assert errors_of(query(30)) == []
+    assert errors_of(query(31)) == ["This operation asks for too much: 31 aliases, where 30 are allowed. Split it up."]
+
+
+def test_pages_inside_pages_are_limited_by_what_they_multiply_to() -> None:
+    def query(outcomes: str) -> str:
+        return (
+            "query ($n: Int) { automaticImports(first: 10) { edges { node { runs(first: 10) { edges { node {"
+            f" outcomes{outcomes} {{ edges {{ node {{ externalId }} }} }} }} }} }} }} }} }} }}"
+        )
+
+    assert errors_of(query("(first: 5)")) == []
+    assert errors_of(query("(first: $n)")) == []
+    assert errors_of(
+        "{ contacts(first: 100) { edges { node { origins { automaticImport { runs(last: 100) { edges { node {"
+        " outcomes { edges { node { externalId } } } } } } } } } } } }"
+    ) == [
+        (
+            "This operation asks for too much: 1530500 objects, as its pages multiply, where 200000 are allowed."
+            " Split it up."
+        )
+    ]
+
+
+def test_fragments_that_multiply_are_measured_at_once() -> None:
+    spreads = " ".join(f"fragment f{number} on Query {{ ...f{number + 1} ...f{number + 1} }}" for number in range(180))
+    started = time.perf_counter()
+
+    messages = errors_of(f"{{ ...f0 }} {spreads} fragment f180 on Query {{ a: __typename }}")
+
+    assert time.perf_counter() - started < 1
+    assert [message.split(",")[0] for message in messages] == [f"This operation asks for too much: {2**180} aliases"]
+
+
+def test_a_fragment_that_spreads_itself_is_not_followed() -> None:
+    assert errors_of("{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }") == []
+
+
+async def test_an_unexpected_error_is_masked_and_logged_once_without_what_was_sent(client: Client) -> None:
+    await make_contact(client.account_id, "secret@example.com")
+    await Account.filter(id=client.account_id).update(plan_tier_key="contacts-1000")
+    query = "query ($email: String) { contact(email: $email) { email status } account { contactUsage { limit } } }"
+
+    with structlog.testing.capture_logs() as logs:
+        await Account.raw("ALTER TABLE contact RENAME COLUMN phone TO phones")
+        answer = await client.ask(query, email="secret@example.com")
+
+    assert answer == {
+        "data": {"contact": None, "account": {"contactUsage": {"limit": 1000}}},
+        "errors": [
+            {
+                "message": "Something went wrong on our side. Try again; if it happens again, tell us when it did.",
+                "locations": [{"line": 1, "column": 26}],
+                "path": ["contact"],
+                "extensions": {"code": "INTERNAL"},
+            }
+        ],
+    }
+    [entry] = logs
+    assert (entry["event"], entry["error"], entry["path"]) == (
+        "graphql.unexpected_error",
+        "UndefinedColumnError",
+        "contact",
+    )
+    assert "secret@example.com" not in repr(entry)
+
+
+@pytest.mark.parametrize(
+    ("query", "variables", "message"),
+    [
+        ("{ nothing }", {}, "Cannot query field 'nothing' on type 'Query'."),
+        ("{", {}, "Syntax Error: Expected Name, found <EOF>."),
+        (
+            "query ($s: ContactStatus) { contacts(filter: {status: $s}) { edges { cursor } } }",
+            {"s": "SLEEPY"},
+            "Variable '$s' has invalid value: Value 'SLEEPY' does not exist in 'ContactStatus' enum.",
+        ),
+    ],
+)
+async def test_what_is_wrong_with_a_request_is_said(
+    client: Client, query: str, variables: dict[str, Any], message: str
+) -> None:
+    [error] = (await client.ask(query, **variables))["errors"]
+
+    assert error["message"] == message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "Unable to parse request body as JSON"),
+        (b'{"query": 1}', "The GraphQL operation's `query` must be a string or null, if provided."),
+        (b"{}", "No GraphQL query found in the request"),
+        (b"[]", "Batching is not enabled"),
+    ],
+)
+async def test_a_body_that_is_no_operation_is_refused_in_json(client: Client, content: bytes, message: str) -> None:
+    assert await post(client, content) == (
+        400,
+        {"errors": [{"message": message, "extensions": {"code": "BAD_REQUEST"}}]},
+    )

@@ -1,0 +1,95 @@
+"""What the tests put in the place of services, queue and events."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from domain.catalogue import CriterionChoice, RemoteIdentity, ServiceInfo
+from domain.errors import ErrorCode, Problem, Refused
+from domain.events import Changes
+from domain.records import FieldSpec, FieldType
+
+SAMPLE = ServiceInfo(
+    key="sample",
+    name="Sample",
+    category="E_COMMERCE",
+    documentation_url="https://example.com/docs",
+    authorization="FORM",
+    credentials_schema={"type": "object", "properties": {"token": {"type": "string"}}},
+    criteria_schema={"type": "object", "properties": {"group": {"type": "string"}}},
+    fields=(FieldSpec(key="spent", title="Total spent", type=FieldType.NUMBER),),
+    unstable_ids=False,
+    tells_deletions=True,
+)
+BOOK = ServiceInfo(
+    key="book",
+    name="Address book",
+    category="ADDRESS_BOOK",
+    documentation_url="https://example.com/book",
+    authorization="FORM",
+    credentials_schema={"type": "object"},
+    criteria_schema={"type": "object"},
+    fields=(),
+    unstable_ids=True,
+    tells_deletions=False,
+)
+
+
+@dataclass(slots=True)
+class FakeCatalogue:
+    """Two services that accept the token "good", whose account is `identity`, and know the criterion `group`."""
+
+    identity: str = "shop-1"
+
+    def services(self) -> Sequence[ServiceInfo]:
+        return [BOOK, SAMPLE]
+
+    def check_credentials(self, service: str, credentials: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(credentials.get("token"), str):
+            raise Refused(Problem(ErrorCode.INVALID, "Field required.", ("token",)))
+        return {"token": credentials["token"]}
+
+    def check_criteria(self, service: str, criteria: Mapping[str, Any]) -> dict[str, Any]:
+        if criteria.keys() - {"group"}:
+            raise Refused(
+                Problem(ErrorCode.INVALID, "There is no such criterion.", (min(criteria.keys() - {"group"}),))
+            )
+        return dict(criteria)
+
+    async def identify(self, service: str, credentials: Mapping[str, Any]) -> RemoteIdentity:
+        if credentials["token"] != "good":
+            raise Refused(Problem(ErrorCode.CREDENTIALS_REJECTED, "The token is wrong.", ("credentials",)))
+        return RemoteIdentity(identity=self.identity, label=f"{self.identity}.example.com")
+
+    async def choices(self, service: str, credentials: Mapping[str, Any], criterion: str) -> Sequence[CriterionChoice]:
+        if criterion != "group":
+            raise Refused(Problem(ErrorCode.NOT_FOUND, f"There is no criterion {criterion!r}.", ("criterion",)))
+        return [CriterionChoice(value="1", label="Friends"), CriterionChoice(value="2", label="Family")]
+
+
+@dataclass(slots=True)
+class RecordingQueue:
+    """Counts how often there was said to be work."""
+
+    woken: int = 0
+
+    async def wake(self) -> None:
+        self.woken += 1
+
+
+class DeafWatch:
+    """Hears of nothing: whoever follows has to look for itself."""
+
+    @contextmanager
+    def changes(
+        self, account_id: UUID, *, run_id: UUID | None = None, automatic_import_id: UUID | None = None
+    ) -> Iterator[Changes]:
+        yield _Silence()
+
+
+class _Silence:
+    async def wait(self) -> None:
+        await asyncio.Event().wait()
