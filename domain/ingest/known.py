@@ -64,6 +64,7 @@ class Entry:
     applied: Mapping[str, Any]
     state: LedgerState
     code: OutcomeCode | None
+    due: bool
     updated_at: datetime
 
 
@@ -147,7 +148,7 @@ async def load_entries(
 ) -> tuple[dict[str, Entry], dict[str, Entry]]:
     """The ledger rows of these records: this import's, and a linked one of another import of the external account."""
     rows = await connection.fetch(
-        "SELECT automatic_import_id, external_id, contact_id, email_key, digest, state, code, updated_at,"
+        "SELECT automatic_import_id, external_id, contact_id, email_key, digest, state, code, due, updated_at,"
         " coalesce(applied, record)::text AS applied FROM ledger"
         " WHERE account_id = $1 AND external_account_id = $2 AND external_id = ANY($3::text[])",
         turn.account_id, turn.external_account_id, external_ids,
@@ -172,6 +173,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         applied=orjson.loads(row["applied"]),
         state=LedgerState(row["state"]),
         code=OutcomeCode(row["code"]) if row["code"] else None,
+        due=row["due"],
         updated_at=row["updated_at"],
     )
 

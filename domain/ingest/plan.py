@@ -112,8 +112,9 @@ def _keep_current(decision: Decision, known: Known) -> None:
     external_id = decision.item.external_id
     entry = known.entries.get(external_id)
     holds = decision.email_key if decision.state is LedgerState.LINKED else None
-    if entry is not None and entry.state is LedgerState.LINKED and entry.email_key and entry.email_key != holds:
-        known.holders.pop(entry.email_key, None)
+    if entry is not None and entry.email_key not in (None, holds) and (entry.state is LedgerState.LINKED or entry.due):
+        if known.holders.get(entry.email_key) == external_id:
+            del known.holders[entry.email_key]
         known.released[external_id] = entry.email_key
     if holds is not None:
         known.holders[holds] = external_id

@@ -1,6 +1,6 @@
 """Write a page's decisions: a few statements over arrays, however many records."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -32,7 +32,7 @@ async def write(connection: Connection, turn: Turn, run_id: UUID, plan: Plan, kn
     await _suppress(connection, known, new)
     await _upsert_ledger(connection, turn, run_id, new)
     await _insert_outcomes(connection, turn, run_id, new)
-    await name_successors(connection, turn, set(known.released.values()) - known.holders.keys())
+    await name_successors(connection, turn, known.released.values())
     if plan.active_delta:
         await connection.execute(
             "UPDATE account SET active_contacts = active_contacts + $2 WHERE id = $1",
@@ -206,14 +206,17 @@ async def _insert_outcomes(connection: Connection, turn: Turn, run_id: UUID, dec
     )  # fmt: skip
 
 
-async def name_successors(connection: Connection, turn: Turn, released: set[str]) -> None:
-    """An address without a holder goes to the next record in line, before anything new is read (R6)."""
+async def name_successors(connection: Connection, turn: Turn, released: Collection[str]) -> None:
+    """An address that nobody holds any more goes to the next record in line, before anything new is read (R6)."""
     if released:
         await connection.execute(
             """
             UPDATE ledger l SET due = true FROM (
-                SELECT DISTINCT ON (email_key) external_id FROM ledger
+                SELECT DISTINCT ON (email_key) external_id FROM ledger d
                 WHERE account_id = $1 AND automatic_import_id = $2 AND code = $4 AND email_key = ANY($3::text[])
+                    AND NOT EXISTS (SELECT FROM ledger h WHERE h.account_id = d.account_id
+                        AND h.automatic_import_id = d.automatic_import_id AND h.email_key = d.email_key
+                        AND h.state = 'LINKED')
                 ORDER BY email_key, position
             ) next
             WHERE l.account_id = $1 AND l.external_account_id = $5 AND l.external_id = next.external_id
@@ -227,7 +230,7 @@ async def name_successors(connection: Connection, turn: Turn, released: set[str]
 async def mark_deleted(connection: Connection, turn: Turn, external_ids: Sequence[str]) -> int:
     """Record that the source deleted these records; their contacts stay (R16). Returns how many were news."""
     rows = await connection.fetch(
-        "SELECT external_id, email_key, state FROM ledger WHERE account_id = $1 AND external_account_id = $2"
+        "SELECT external_id, email_key, state, due FROM ledger WHERE account_id = $1 AND external_account_id = $2"
         " AND automatic_import_id = $3 AND external_id = ANY($4::text[]) AND state <> 'DELETED'",
         turn.account_id, turn.external_account_id, turn.automatic_import_id, external_ids,
     )  # fmt: skip
@@ -239,7 +242,7 @@ async def mark_deleted(connection: Connection, turn: Turn, external_ids: Sequenc
             turn.account_id, turn.external_account_id, turn.automatic_import_id, [row["external_id"] for row in rows],
         )  # fmt: skip
         await name_successors(
-            connection, turn, {row["email_key"] for row in rows if row["state"] == LedgerState.LINKED}
+            connection, turn, {row["email_key"] for row in rows if row["state"] == LedgerState.LINKED or row["due"]}
         )
     return len(rows)
 

@@ -135,3 +135,13 @@ async def test_what_was_not_written_while_an_address_was_taken_is_written_later(
     moved = await Contact.get(email_key="b@example.com")
     assert moved.phone == "2"
     assert {contact.email_key async for contact in Contact.all()} == {"b@example.com", "c@example.com"}
+
+
+async def test_an_heir_that_is_deleted_before_its_turn_passes_the_address_on(source: Source) -> None:
+    await source.send(*(record(name, "ann@example.com", first_name=name) for name in ("1", "2", "3")))
+    await source.send(record("1", None), deleted=["2"])
+
+    await source.ingest_due()
+
+    assert await source.ledger() == {"1": ("SKIPPED", "NO_EMAIL"), "2": ("DELETED", None), "3": ("LINKED", None)}
+    assert await names() == {"ann@example.com": "3"}
