@@ -14,6 +14,7 @@ from api.enums import describe
 from api.node import Node, global_id, key_of, node_type, show
 from api.pagination import After, Before, Connection, First, Last, Order, connection, span
 from api.user_errors import UserError, object_of, user_errors
+from domain import cap as domain_cap
 from domain import external_account_overview, external_accounts
 from domain.catalogue import CriterionChoice as DomainChoice
 from domain.enums import ExternalAccountHealth
@@ -44,7 +45,7 @@ class CapUsage:
     )
 
     @classmethod
-    def of(cls, usage: external_account_overview.CapUsage) -> Self:
+    def of(cls, usage: domain_cap.CapUsage) -> Self:
         return cls(limit=usage.limit, used=usage.used, remaining=usage.remaining, window_ends_at=usage.window_ends_at)
 
 

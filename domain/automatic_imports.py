@@ -16,7 +16,7 @@ from tortoise.queryset import QuerySet
 from tortoise.transactions import in_transaction
 from uuid_utils.compat import uuid7
 
-from domain import database, external_accounts, import_runs
+from domain import database, external_accounts, import_overview, import_runs
 from domain.account import Viewer
 from domain.audit import record_audit
 from domain.catalogue import Catalogue
@@ -174,24 +174,10 @@ async def get(account_id: UUID, import_id: UUID) -> AutomaticImport:
 
 async def warnings(account_id: UUID, service: str) -> list[str]:
     """What is worth telling whoever created an import of `service` (R12)."""
-    count = await count_of_service(account_id, service)
+    count = (await import_overview.counts_of_services(account_id, [service]))[service]
     if count <= ADVISED_PER_SERVICE:
         return []
     return [f"You now have {count} automatic imports of {service}; more than {ADVISED_PER_SERVICE} are rarely needed."]
-
-
-async def count_of_service(account_id: UUID, service: str) -> int:
-    """How many automatic imports of `service` the account has: the number on the service's tile (R12)."""
-    rows = await database.fetch(
-        """
-        SELECT count(*) FROM automatic_import i
-        JOIN external_account e ON e.account_id = i.account_id AND e.id = i.external_account_id
-        WHERE i.account_id = $1 AND i.deleted_at IS NULL AND e.service = $2
-        """,
-        account_id, service,
-    )  # fmt: skip
-    count: int = rows[0]["count"]
-    return count
 
 
 def _row(account_id: UUID, import_id: UUID) -> QuerySet[AutomaticImport]:

@@ -14,6 +14,7 @@ from uuid import UUID
 import orjson
 
 from domain import database
+from domain.cap import left_of_cap
 from domain.enums import ExternalAccountHealth
 from domain.settings import settings
 
@@ -124,7 +125,7 @@ async def work_of(claim: Claim) -> CycleWork | None:
     return CycleWork(
         service=rows[0]["service"],
         window_ends_at=rows[0]["window_ends_at"],
-        cap_left=max(0, settings().cap - rows[0]["window_used"]),
+        cap_left=left_of_cap(rows[0]["window_used"]),
         imports=imports,
     )
 

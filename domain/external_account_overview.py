@@ -2,31 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
 from domain import database
+from domain.cap import CapUsage, cap_usage
 from domain.enums import ExternalAccountHealth
 from domain.keyset import Select, Slice, Span
-from domain.settings import settings
 
 COLUMNS = "id, service, label, health, health_reason, window_used, window_ends_at, created_at"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CapUsage:
-    """How much of the cap an external account has used; `window_ends_at` is None while no window is open."""
-
-    limit: int
-    used: int
-    window_ends_at: datetime | None
-
-    @property
-    def remaining(self) -> int:
-        """How many more contacts may be written before the window ends."""
-        return max(0, self.limit - self.used)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +57,6 @@ async def of_services(account_id: UUID, services: Sequence[str]) -> dict[str, li
     for row in rows:
         found[row["service"]].append(_row(row))
     return found
-
-
-def cap_usage(used: int, window_ends_at: datetime | None) -> CapUsage:
-    """What is left of the cap now: a window that has ended leaves all of it."""
-    if window_ends_at is None or window_ends_at <= datetime.now(UTC):
-        return CapUsage(limit=settings().cap, used=0, window_ends_at=None)
-    return CapUsage(limit=settings().cap, used=used, window_ends_at=window_ends_at)
 
 
 def _row(row: asyncpg.Record) -> ExternalAccountRow:

@@ -12,8 +12,8 @@ import asyncpg
 import orjson
 
 from domain import database
+from domain.cap import cap_usage
 from domain.enums import OverwritePolicy
-from domain.external_account_overview import cap_usage
 from domain.keyset import Select, Slice, Span
 from domain.settings import settings
 

@@ -213,18 +213,6 @@ async def cancel(account_id: UUID, run_id: UUID) -> UUID:
     return run_id
 
 
-async def get(account_id: UUID, run_id: UUID) -> ImportRun | None:
-    """The run as it stands."""
-    return await ImportRun.get_or_none(account_id=account_id, id=run_id)
-
-
-async def latest(account_id: UUID, automatic_import_id: UUID) -> ImportRun | None:
-    """The import's open run, else its last."""
-    return await (
-        ImportRun.filter(account_id=account_id, automatic_import_id=automatic_import_id).order_by("-id").first()
-    )
-
-
 async def _open_run(connection: Connection, account_id: UUID, automatic_import_id: UUID) -> Mapping[str, Any] | None:
     row: Mapping[str, Any] | None = await connection.fetchrow(
         "SELECT id, checks, found_something FROM import_run WHERE account_id = $1 AND automatic_import_id = $2"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -21,21 +22,7 @@ class ConnectorCatalogue:
 
     def services(self) -> Sequence[ServiceInfo]:
         """Every service, ordered by name."""
-        return [
-            ServiceInfo(
-                key=service.key,
-                name=service.name,
-                category=service.category,
-                documentation_url=service.documentation_url,
-                authorization=service.authorization,
-                credentials_schema=service.credentials.model_json_schema(),
-                criteria_schema=service.criteria.model_json_schema(),
-                fields=service.fields,
-                unstable_ids=service.unstable_ids,
-                tells_deletions=service.tells_deletions,
-            )
-            for service in sorted(self.registered.values(), key=lambda service: service.name)
-        ]
+        return [_info(service) for service in sorted(self.registered.values(), key=lambda service: service.name)]
 
     def check_credentials(self, service: str, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """The credentials as the service's model reads them, secrets in the clear: they are encrypted next."""
@@ -43,7 +30,10 @@ class ConnectorCatalogue:
 
     def check_criteria(self, service: str, criteria: Mapping[str, Any]) -> dict[str, Any]:
         """The criteria as the service's model reads them."""
-        return _validated(self.registered[service].criteria, criteria).model_dump(mode="json")
+        checked = _validated(self.registered[service].criteria, criteria)
+        if "\\u0000" in checked.model_dump_json():
+            raise Refused(Problem(ErrorCode.INVALID, "Remove the NUL character from the criteria."))
+        return checked.model_dump(mode="json")
 
     async def identify(self, service: str, credentials: Mapping[str, Any]) -> RemoteIdentity:
         """Ask the service whose account the credentials open."""
@@ -68,6 +58,22 @@ class ConnectorCatalogue:
             except ConnectorError as error:
                 raise _refusal(error) from error
         return [CriterionChoice(value=choice.value, label=choice.label) for choice in found]
+
+
+@cache
+def _info(service: Service) -> ServiceInfo:
+    return ServiceInfo(
+        key=service.key,
+        name=service.name,
+        category=service.category,
+        documentation_url=service.documentation_url,
+        authorization=service.authorization,
+        credentials_schema=service.credentials.model_json_schema(),
+        criteria_schema=service.criteria.model_json_schema(),
+        fields=service.fields,
+        unstable_ids=service.unstable_ids,
+        tells_deletions=service.tells_deletions,
+    )
 
 
 def _validated(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:

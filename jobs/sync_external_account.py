@@ -13,6 +13,7 @@ import structlog
 
 from connectors.base import Connector, ConnectorError, Page, Service, UnexpectedResponseError
 from domain import cycle, database, external_accounts, import_runs, ingest
+from domain.cap import fair_share
 from domain.cycle import Claim, CycleWork, DueImport
 from domain.enums import RunStop
 from domain.errors import LeaseLost, Misconfigured
@@ -112,7 +113,7 @@ async def _take_turns(ctx: Context, claim: Claim, work: CycleWork, readings: deq
             return datetime.now(UTC)
         if turns_left == 0:
             turns_left = len(readings)
-            share = max(1, cap_left // turns_left)
+            share = fair_share(cap_left, turns_left)
         turns_left -= 1
         reading = readings.popleft()
         turned = await _turn_or_react(ctx, claim, work, reading, readings, share=share)

@@ -11,6 +11,7 @@ import asyncpg
 import orjson
 
 from domain import database, fields, import_runs
+from domain.cap import left_of_cap
 from domain.database import Connection
 from domain.enums import Outcome, OutcomeNote
 from domain.events import RunChanged
@@ -177,7 +178,7 @@ async def _in_transaction(
 
 
 def _allowance(rules: Rules, of_turn: int | None) -> int:
-    left = max(0, settings().cap - rules.window_used)
+    left = left_of_cap(rules.window_used)
     return left if of_turn is None else min(left, of_turn)
 
 
@@ -267,5 +268,5 @@ async def _count(storing: Storing, stored: Stored) -> Stored:
             counts=stored.counts,
             protected=stored.protected,
         )
-    stored.cap_left = settings().cap - storing.rules.window_used - stored.cost
+    stored.cap_left = left_of_cap(storing.rules.window_used + stored.cost)
     return stored
