@@ -33,17 +33,19 @@ async def make_template() -> None:
 async def fresh_database() -> AsyncIterator[str]:
     """The URL of a migrated, empty database of one's own."""
     name = f"sluice_test_{uuid4().hex}"
-    await _maintain(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    # Half the time of the default, for a database as small as this; PostgreSQL 14 knows no other way.
+    await _maintain(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}", since_15=" STRATEGY FILE_COPY")
     try:
         yield url_of(name)
     finally:
         await _maintain(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def _maintain(*statements: str) -> None:
+async def _maintain(*statements: str, since_15: str = "") -> None:
     connection = await asyncpg.connect(server_url())
+    ending = since_15 if connection.get_server_version().major >= 15 else ""
     try:
         for statement in statements:
-            await connection.execute(statement)
+            await connection.execute(statement + ending)
     finally:
         await connection.close()
