@@ -1,6 +1,5 @@
 """Which errors clients see as they are, and what becomes of the others."""
 
-import traceback
 from typing import Any
 
 import strawberry
@@ -11,6 +10,7 @@ from strawberry.types.execution import ExecutionContext
 
 from api.user_errors import BadUserInput, Unauthenticated
 from domain.errors import Refused, TokenRevoked
+from domain.logs import trace
 
 log = structlog.get_logger()
 
@@ -47,9 +47,7 @@ class ReportingSchema(strawberry.Schema):
                 log.error(
                     "graphql.unexpected_error",
                     path=".".join(str(part) for part in error.path or ()),
-                    error=type(original).__name__,
-                    # Where it happened, not what with: a message may quote values.
-                    where="".join(traceback.format_tb(original.__traceback__)),
+                    **trace(original),
                 )
 
 

@@ -31,7 +31,7 @@ class Page:
 
     `fields` describes every key that occurs in the records' values. `complete` ends a sweep: only then does
     absence mean anything. `wait` says "ask again then", which is no error (a bulk operation still running).
-    `total` is the number of records this pass will read in all, where the service tells.
+    `remaining` is how many records this pass still has after this page, where the service tells.
     """
 
     records: Sequence[Record]
@@ -40,7 +40,7 @@ class Page:
     deleted_ids: Sequence[str] = ()
     complete: bool = False
     wait: timedelta | None = None
-    total: int | None = None
+    remaining: int | None = None
 
 
 class Connector(Protocol):
@@ -109,7 +109,13 @@ class Service:
 
 
 class ConnectorError(Exception):
-    """Base class of every error that a connector raises. The message is shown to users: it holds no secret."""
+    """Base class of every error that a connector raises. The message is shown to users: it holds no secret.
+
+    Whatever a service put into it, it is one printable line: a NUL byte could not even be stored.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(letter if letter.isprintable() else " " for letter in message))
 
 
 class TransientError(ConnectorError):

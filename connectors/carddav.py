@@ -114,7 +114,7 @@ class CardDav:
         self._criteria = criteria
 
     async def pages(self, checkpoint: Checkpoint | None) -> AsyncGenerator[Page, None]:
-        """Yield changed cards, at most 100 a page. `total` counts changed cards, groups and removals included."""
+        """Yield changed cards, at most 100 a page. `remaining` counts cards, groups and removals included."""
         state = State.of(checkpoint)
         books = await self._books()
         passes = [
@@ -122,23 +122,24 @@ class CardDav:
             for book in books
             if (found := await _changes(self._dav, book, state.books.get(book.path, BookState())))
         ]
-        total = sum(len(found.changes) for found in passes)
+        remaining = sum(len(found.changes) for found in passes)
         done = {book.path: state.books[book.path] for book in books if book.path in state.books}
         for found in passes:
             for paths, book_state in found.steps():
                 changed = [path for path in paths if found.changes[path] is not None]
                 records = await _cards(self._dav, found.book, changed)
                 done[found.book.path] = book_state
+                remaining -= len(paths)
                 yield Page(
                     records=records,
                     fields={key: vcard.field_spec(key) for record in records for key in record.values},
                     deleted_ids=[path for path in paths if found.changes[path] is None],
                     checkpoint=State(sweeping=state.sweeping, books=done).model_dump(mode="json"),
-                    total=total,
+                    remaining=remaining,
                 )
         if state.sweeping:
             checkpoint = State(sweeping=False, books=done).model_dump(mode="json")
-            yield Page(records=[], checkpoint=checkpoint, complete=True, total=total)
+            yield Page(records=[], checkpoint=checkpoint, complete=True, remaining=0)
 
     async def _books(self) -> list[AddressBook]:
         books = await address_books(self._dav, await find_place(self._dav, self._credentials))

@@ -16,7 +16,7 @@ from tortoise.queryset import QuerySet
 from tortoise.transactions import in_transaction
 from uuid_utils.compat import uuid7
 
-from domain import database, external_accounts, import_overview, import_runs
+from domain import cycle, database, external_accounts, import_overview, import_runs, ledger
 from domain.account import Viewer
 from domain.audit import record_audit
 from domain.catalogue import Catalogue
@@ -108,7 +108,8 @@ async def update(
             values["phone_policy"] = changes.phone_policy
         backfill = changes.criteria is not None and criteria != locked.criteria
         if backfill:
-            values |= {"criteria": criteria} | _from_the_start()
+            values |= {"criteria": criteria} | _from_the_start() | _try_again()
+            await ledger.leave_waiting_room(account_id, import_id)
         await _row(account_id, import_id).update(**values)
         await _set_targets(account_id, import_id, list_ids=changes.list_ids, tag_ids=changes.tag_ids)
         if backfill and locked.state in (ImportState.ACTIVE, ImportState.FAILING):
@@ -131,10 +132,8 @@ async def resume(viewer: Viewer, import_id: UUID, *, queue: Queue) -> AutomaticI
         _require_healthy(external_account)
         await _row(viewer.account_id, import_id).update(
             state=ImportState.ACTIVE,
-            state_reason=None,
-            consecutive_failures=0,
-            next_attempt_at=None,
             revision=F("revision") + 1,
+            **_try_again(),
         )
         await _ask_for_cycle(viewer.account_id, external_account.id, import_id, RunTrigger.USER)
     await queue.wake()
@@ -148,7 +147,7 @@ async def run_now(viewer: Viewer, import_id: UUID, *, full: bool, queue: Queue) 
         automatic_import = await get(viewer.account_id, import_id)
         if automatic_import.state == ImportState.PAUSED:
             raise Refused(Problem(ErrorCode.PAUSED, "This import is paused. Resume it first.", ("id",)))
-        values: dict[str, Any] = {"next_attempt_at": None, "revision": F("revision") + 1}
+        values: dict[str, Any] = {"revision": F("revision") + 1} | _try_again()
         if full:
             values |= _from_the_start()
         await _row(viewer.account_id, import_id).update(**values)
@@ -186,7 +185,12 @@ def _row(account_id: UUID, import_id: UUID) -> QuerySet[AutomaticImport]:
 
 def _from_the_start() -> dict[str, Any]:
     """What an import needs to read everything again (R3)."""
-    return {"checkpoint": None, "backlog": True, "source_total": None, "sweep": F("sweep") + 1}
+    return {"checkpoint": None, "backlog": True, "source_remaining": None, "sweep": F("sweep") + 1}
+
+
+def _try_again() -> dict[str, Any]:
+    """What earlier failures leave behind does not hold up what a user asks for now."""
+    return {"next_attempt_at": None, "consecutive_failures": 0, "state_reason": None}
 
 
 @asynccontextmanager
@@ -209,14 +213,12 @@ async def _locked_external_account(account_id: UUID, external_account_id: UUID) 
 async def _ask_for_cycle(account_id: UUID, external_account_id: UUID, import_id: UUID, trigger: RunTrigger) -> None:
     async with database.transaction() as connection:
         await import_runs.queue(connection, account_id=account_id, automatic_import_id=import_id, trigger=trigger)
-    await ExternalAccount.filter(
-        account_id=account_id, id=external_account_id, health=ExternalAccountHealth.HEALTHY
-    ).update(next_cycle_at=datetime.now(UTC))
+        await cycle.ask_for(connection, account_id, external_account_id)
 
 
 def _require_healthy(external_account: ExternalAccount) -> None:
     if external_account.health != ExternalAccountHealth.HEALTHY:
-        message = f"{external_account.label} does not accept our credentials any more. Reconnect it first."
+        message = f"{external_account.label} is not connected any more. Reconnect it first."
         raise Refused(Problem(ErrorCode.NEEDS_RECONNECT, message, ("id",)))
 
 

@@ -15,10 +15,11 @@ import orjson
 
 from domain import database
 from domain.cap import left_of_cap
-from domain.enums import ExternalAccountHealth
+from domain.database import Connection
+from domain.errors import LeaseLost
+from domain.import_runs import OPEN
 from domain.settings import settings
 
-MAX_FAILURE_DOUBLINGS = 6
 FIRST_BACK_OFF = timedelta(seconds=30)
 LONGEST_BACK_OFF = timedelta(minutes=15)
 
@@ -95,22 +96,22 @@ async def claim_due(limit: int) -> Sequence[Claim]:
 
 async def work_of(claim: Claim) -> CycleWork | None:
     """What the cycle has to do; None where the lease is lost or the external account cannot be read any more."""
+    await renew(claim)
     rows = await database.fetch(
-        """
-        SELECT e.service, e.health, e.window_ends_at, e.window_used,
-            i.id, i.revision, i.checkpoint::text, i.criteria::text
+        f"""
+        SELECT e.service, e.window_ends_at, e.window_used, i.id, i.revision, i.checkpoint::text, i.criteria::text
         FROM external_account e LEFT JOIN automatic_import i ON i.account_id = e.account_id
             AND i.external_account_id = e.id AND i.deleted_at IS NULL AND i.state IN ('ACTIVE', 'FAILING')
             AND (i.next_attempt_at IS NULL OR i.next_attempt_at <= now())
             AND (i.served_window_ends_at IS DISTINCT FROM e.window_ends_at OR EXISTS (
                 SELECT FROM import_run r WHERE r.account_id = i.account_id AND r.automatic_import_id = i.id
-                    AND r.state IN ('QUEUED', 'RUNNING', 'WAITING_FOR_SERVICE')))
-        WHERE e.account_id = $1 AND e.id = $2 AND e.lease_token = $3
+                    AND r.state IN {OPEN}))
+        WHERE e.account_id = $1 AND e.id = $2 AND e.lease_token = $3 AND e.health = 'HEALTHY'
         ORDER BY i.served_window_ends_at NULLS FIRST, i.id
         """,
         claim.account_id, claim.external_account_id, claim.lease_token,
     )  # fmt: skip
-    if not rows or rows[0]["health"] != ExternalAccountHealth.HEALTHY:
+    if not rows:
         return None
     imports = [
         DueImport(
@@ -130,71 +131,24 @@ async def work_of(claim: Claim) -> CycleWork | None:
     )
 
 
-async def serve(claim: Claim, automatic_import_id: UUID, *, backlog: bool) -> None:
-    """The import had its turns in this window; `backlog` tells whether the cap cut it off."""
-    await database.fetch(
-        "UPDATE automatic_import i SET served_window_ends_at = e.window_ends_at, backlog = $4,"
-        " state = CASE WHEN i.state = 'FAILING' THEN 'ACTIVE' ELSE i.state END, state_reason = NULL,"
-        " consecutive_failures = 0, next_attempt_at = NULL"
-        " FROM external_account e WHERE e.account_id = i.account_id AND e.id = i.external_account_id"
-        " AND i.account_id = $1 AND i.id = $2 AND e.lease_token = $3",
-        claim.account_id, automatic_import_id, claim.lease_token, backlog,
-    )  # fmt: skip
+async def renew(claim: Claim) -> None:
+    """A sign of life, before anything that takes long. Raises LeaseLost where another worker took over."""
+    await _update(claim, "lease_expires_at = now() + $4", timedelta(seconds=settings().lease_seconds))
 
 
-async def fail(claim: Claim, automatic_import_id: UUID, *, reason: str) -> None:
-    """The import's service broke its contract: try again in the next window, then farther apart each time (R15)."""
-    await database.fetch(
-        """
-        UPDATE automatic_import i SET served_window_ends_at = e.window_ends_at, state = 'FAILING', state_reason = $4,
-            consecutive_failures = i.consecutive_failures + 1,
-            next_attempt_at = e.window_ends_at
-                + $5::float8 * (2 ^ least(i.consecutive_failures, $6) - 1) * interval '1 second'
-        FROM external_account e WHERE e.account_id = i.account_id AND e.id = i.external_account_id
-            AND i.account_id = $1 AND i.id = $2 AND e.lease_token = $3 AND i.state IN ('ACTIVE', 'FAILING')
-        """,
-        claim.account_id, automatic_import_id, claim.lease_token, reason,
-        settings().cycle_seconds, MAX_FAILURE_DOUBLINGS,
-    )  # fmt: skip
+async def needs_reconnect(claim: Claim, *, reason: str) -> None:
+    """The service no longer accepts the credentials: stop polling until someone reconnects (R15)."""
+    await _update(claim, "health = 'NEEDS_RECONNECT', health_reason = $4, next_cycle_at = NULL", reason)
 
 
-async def forget_checkpoint(claim: Claim, automatic_import_id: UUID) -> None:
-    """The service does not know the checkpoint any more: one full sweep (R15)."""
-    await database.fetch(
-        "UPDATE automatic_import SET checkpoint = NULL WHERE account_id = $1 AND id = $2",
-        claim.account_id, automatic_import_id,
-    )  # fmt: skip
-
-
-async def release(claim: Claim, *, again_at: datetime | None = None) -> None:
-    """Give the lease back. `again_at` is when to come back, where that is not the next window.
-
-    No cycle is planned where none of the imports could use it.
-    """
-    await database.fetch(
-        """
-        UPDATE external_account e SET lease_token = NULL, lease_expires_at = NULL,
-            next_cycle_at = CASE
-                WHEN e.health <> 'HEALTHY' OR NOT EXISTS (
-                    SELECT FROM automatic_import i WHERE i.account_id = e.account_id AND i.external_account_id = e.id
-                        AND i.deleted_at IS NULL AND i.state IN ('ACTIVE', 'FAILING')) THEN NULL
-                -- What was asked for during the cycle ("run now") stays asked for.
-                WHEN e.next_cycle_at <= now() THEN e.next_cycle_at
-                ELSE coalesce($4, e.next_cycle_at) END
-        WHERE account_id = $1 AND id = $2 AND lease_token = $3
-        """,
-        claim.account_id, claim.external_account_id, claim.lease_token, again_at,
-    )  # fmt: skip
+async def respect(claim: Claim, *, until: datetime) -> None:
+    """The service wants to be left alone until then, whoever asks for a cycle meanwhile."""
+    await _update(claim, "not_before = $4", until)
 
 
 async def back_off(claim: Claim) -> timedelta:
     """How long to leave a service alone that did not say: 30 s, doubled with each failure in a row, at most 15 min."""
-    rows = await database.fetch(
-        "UPDATE external_account SET transient_failures = transient_failures + 1"
-        " WHERE account_id = $1 AND id = $2 RETURNING transient_failures",
-        claim.account_id, claim.external_account_id,
-    )  # fmt: skip
-    failures = rows[0]["transient_failures"] if rows else 1
+    failures = await _update(claim, "transient_failures = transient_failures + 1")
     wait: timedelta = min(FIRST_BACK_OFF * 2 ** min(failures - 1, 10), LONGEST_BACK_OFF)
     # Spread, so that all who found a service down do not come back together.
     return wait * random.uniform(0.8, 1.2)  # noqa: S311
@@ -202,8 +156,57 @@ async def back_off(claim: Claim) -> timedelta:
 
 async def answered(claim: Claim) -> None:
     """The service answers again."""
-    await database.fetch(
-        "UPDATE external_account SET transient_failures = 0"
-        " WHERE account_id = $1 AND id = $2 AND transient_failures > 0",
-        claim.account_id, claim.external_account_id,
+    await _update(claim, "transient_failures = 0, not_before = NULL")
+
+
+async def _update(claim: Claim, assignments: str, *values: object) -> int:
+    """Set columns of the leased row. Returns its number of failures in a row."""
+    rows = await database.fetch(
+        f"UPDATE external_account SET {assignments} WHERE account_id = $1 AND id = $2 AND lease_token = $3"
+        " RETURNING transient_failures",
+        claim.account_id, claim.external_account_id, claim.lease_token, *values,
+    )  # fmt: skip
+    if not rows:
+        raise LeaseLost
+    failures: int = rows[0]["transient_failures"]
+    return failures
+
+
+async def release(claim: Claim, *, again_at: datetime | None = None) -> None:
+    """Give the lease back. `again_at` is when to come back, where that is not the next window.
+
+    No cycle is planned where none of the imports could use it. A lease that is lost already is left alone.
+    """
+    async with database.transaction() as connection:
+        # Held first: the imports are then as the last edit left them, not as they were before we waited for it.
+        held = await connection.fetchval(
+            "SELECT lease_token FROM external_account WHERE account_id = $1 AND id = $2 FOR NO KEY UPDATE",
+            claim.account_id, claim.external_account_id,
+        )  # fmt: skip
+        if held != claim.lease_token:
+            return
+        await connection.execute(
+            """
+            UPDATE external_account e SET lease_token = NULL, lease_expires_at = NULL,
+                next_cycle_at = CASE
+                    WHEN e.health <> 'HEALTHY' OR NOT EXISTS (
+                        SELECT FROM automatic_import i WHERE i.account_id = e.account_id
+                            AND i.external_account_id = e.id AND i.deleted_at IS NULL
+                            AND i.state IN ('ACTIVE', 'FAILING')) THEN NULL
+                    -- What was asked for during the cycle ("run now") stays asked for.
+                    ELSE greatest(e.not_before,
+                        CASE WHEN e.next_cycle_at <= now() THEN e.next_cycle_at ELSE coalesce($3, e.next_cycle_at) END)
+                END
+            WHERE account_id = $1 AND id = $2
+            """,
+            claim.account_id, claim.external_account_id, again_at,
+        )  # fmt: skip
+
+
+async def ask_for(connection: Connection, account_id: UUID, external_account_id: UUID) -> None:
+    """A cycle is wanted now, or as soon as the service wants to be asked again."""
+    await connection.execute(
+        "UPDATE external_account SET next_cycle_at = greatest(now(), not_before)"
+        " WHERE account_id = $1 AND id = $2 AND health = 'HEALTHY'",
+        account_id, external_account_id,
     )  # fmt: skip

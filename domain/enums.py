@@ -104,6 +104,7 @@ class OutcomeNote(StrEnum):
     FIELD_TYPE = "FIELD_TYPE"
     FIELD_LIMIT = "FIELD_LIMIT"
     PROTECTED = "PROTECTED"
+    CONTACT_LIMIT = "CONTACT_LIMIT"
 
 
 class LedgerState(StrEnum):

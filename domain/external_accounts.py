@@ -1,7 +1,6 @@
 """Connected logins at services: connect, reconnect, disconnect."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -11,7 +10,7 @@ from tortoise.expressions import F
 from tortoise.transactions import in_transaction
 from uuid_utils.compat import uuid7
 
-from domain import import_runs
+from domain import cycle, database, import_runs
 from domain.account import Viewer
 from domain.audit import record_audit
 from domain.catalogue import Catalogue, CriterionChoice, RemoteIdentity, find_service
@@ -97,13 +96,6 @@ async def criteria_choices(
     return [choice for choice in choices if (search or "").casefold() in choice.label.casefold()]
 
 
-async def needs_reconnect(account_id: UUID, external_account_id: UUID, *, reason: str) -> None:
-    """The service no longer accepts the credentials: stop polling until someone reconnects (R15)."""
-    await ExternalAccount.filter(
-        account_id=account_id, id=external_account_id, health=ExternalAccountHealth.HEALTHY
-    ).update(health=ExternalAccountHealth.NEEDS_RECONNECT, health_reason=reason, next_cycle_at=None)
-
-
 async def get(account_id: UUID, external_account_id: UUID) -> ExternalAccount:
     """The external account; Refused where this account has none with this id."""
     found = await ExternalAccount.get_or_none(account_id=account_id, id=external_account_id)
@@ -132,9 +124,14 @@ async def _renew(
             health=ExternalAccountHealth.HEALTHY,
             health_reason=None,
             transient_failures=0,
-            # Its checkpoints are still true: the next cycle carries on where the last one stopped.
-            next_cycle_at=datetime.now(UTC),
+            not_before=None,
+            # A cycle under way reads with the old credentials: it is fenced out.
+            lease_token=None,
+            lease_expires_at=None,
         )
+        # Its checkpoints are still true: the next cycle carries on where the last one stopped.
+        async with database.transaction() as connection:
+            await cycle.ask_for(connection, viewer.account_id, external_account.id)
         await record_audit(viewer, "EXTERNAL_ACCOUNT_RECONNECTED", external_account.id)
     return await row.get()
 

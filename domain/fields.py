@@ -1,5 +1,6 @@
 """Custom fields: made from a service's own naming, and the values they accept (R7)."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -20,6 +21,9 @@ MAX_OPEN_ENDED = 100
 MAX_CANDIDATES = 1000
 """Open-ended keys remembered per service and account after one record, so that random keys cannot fill the table."""
 MAX_TAG = 60
+MAX_TITLE = 200
+MAX_KEY_BYTES = 255
+"""Longer keys fit no index; their values stay in the ledger, with the note FIELD_LIMIT."""
 
 
 class Mismatch:
@@ -59,7 +63,9 @@ async def ensure(
     second = {
         key: field.first_seen_in
         for key, field in known.items()
-        if key in seen and field.first_seen_in and set(seen[key]) - {field.first_seen_in}
+        if key in seen
+        and field.first_seen_in
+        and {first_seen(external_account_id, each) for each in seen[key]} - {field.first_seen_in}
     }
     if not missing and not second:
         return known
@@ -78,11 +84,12 @@ async def ensure(
             active = not spec.open_ended or (len(ids) > 1 and _room_for_open_ended(known))
             if not active and sum(not field.active for field in known.values()) >= MAX_CANDIDATES:
                 continue
-            known[key] = await _insert(connection, account_id, service, spec, active, ids[0], taken)
+            first = first_seen(external_account_id, ids[0])
+            known[key] = await _insert(connection, account_id, service, spec, active, first, taken)
         for key, first in second.items():
             if known[key].first_seen_in and _room_for_open_ended(known):
                 known[key] = await _activate(connection, account_id, service, specs[key], known[key], taken)
-                await _read_again(connection, account_id, external_account_id, first)
+                await _read_again(connection, account_id, first)
     return await load(account_id, service)
 
 
@@ -128,7 +135,7 @@ async def _insert(
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, CASE WHEN $7::varchar IS NULL THEN NULL ELSE now() END)
         RETURNING activated_at
         """,
-        account_id, field_id, service, spec.key, spec.title, spec.type, tag,
+        account_id, field_id, service, spec.key, spec.title.replace("\0", "")[:MAX_TITLE], spec.type, tag,
         orjson.dumps(spec.options).decode(), spec.open_ended, first_seen_in,
     )  # fmt: skip
     if tag:
@@ -155,13 +162,19 @@ async def _activate(
     return KnownField(id=field.id, type=field.type, open_ended=True, active=True, activated_at=None, first_seen_in=None)
 
 
-async def _read_again(connection: Connection, account_id: UUID, external_account_id: UUID, external_id: str) -> None:
+async def _read_again(connection: Connection, account_id: UUID, first: str) -> None:
     """The first record that had the key is ingested once more, from its ledger row, now that the field exists."""
+    external_account_id, _, external_id = first.partition("/")
     await connection.execute(
-        "UPDATE ledger SET due = true WHERE account_id = $1 AND external_account_id = $2 AND external_id = $3"
-        " AND state = 'LINKED'",
+        "UPDATE ledger SET due = true WHERE account_id = $1 AND external_account_id = $2::text::uuid"
+        " AND external_id = $3 AND state = 'LINKED'",
         account_id, external_account_id, external_id,
     )  # fmt: skip
+
+
+def first_seen(external_account_id: UUID, external_id: str) -> str:
+    """A record's name in `first_seen_in`: external ids are unique in their external account only."""
+    return f"{external_account_id}/{external_id}"
 
 
 def personalization_tag(service: str, title: str, taken: Iterable[str]) -> str:
@@ -180,6 +193,11 @@ def personalization_tag(service: str, title: str, taken: Iterable[str]) -> str:
 def _words(text: str) -> str:
     kept = "".join(letter if letter.isalnum() else " " for letter in anyascii(text).upper())
     return "_".join(kept.split())
+
+
+def is_storable_key(key: str) -> bool:
+    """Whether `key` can be a field's source key."""
+    return "\0" not in key and len(key.encode("utf-8", "backslashreplace")) <= MAX_KEY_BYTES
 
 
 def coerce(value: Any, field_type: FieldType) -> Any:
@@ -219,7 +237,9 @@ def _number(value: Any) -> Any:
         return MISMATCH
     if not number.is_finite():
         return MISMATCH
-    return int(number) if number == number.to_integral_value() and abs(number) < 2**53 else float(number)
+    if number == number.to_integral_value() and abs(number) < 2**53:
+        return int(number)
+    return float(number) if abs(number) <= sys.float_info.max else MISMATCH
 
 
 def _parsed(parse: Any, value: Any) -> Any:

@@ -20,8 +20,9 @@ from domain.settings import settings
 # One statement tells all that is shown of an import: what stands in its own row, and in its external account's.
 TABLE = """(
     SELECT i.account_id, i.id, i.external_account_id, e.service, i.name, i.criteria, i.state_reason, i.name_policy,
-        i.phone_policy, i.backlog, i.source_total, i.next_attempt_at, i.created_at, e.health_reason, e.next_cycle_at,
-        e.window_used, e.window_ends_at, CASE WHEN e.health = 'HEALTHY' THEN i.state ELSE 'NEEDS_RECONNECT' END AS state
+        i.phone_policy, i.backlog, i.source_remaining, i.next_attempt_at, i.created_at, e.health_reason,
+        e.next_cycle_at, e.window_used, e.window_ends_at,
+        CASE WHEN e.health = 'HEALTHY' THEN i.state ELSE 'NEEDS_RECONNECT' END AS state
     FROM automatic_import i
     JOIN external_account e ON e.account_id = i.account_id AND e.id = i.external_account_id
     WHERE i.deleted_at IS NULL
@@ -121,9 +122,7 @@ async def counts_of_services(account_id: UUID, services: Sequence[str]) -> dict[
 async def backlogs(account_id: UUID, import_ids: Sequence[UUID]) -> dict[UUID, Backlog]:
     """What those of the imports that are still behind have to read (R4)."""
     rows = await database.fetch(
-        f"SELECT *, (SELECT count(*) FROM ledger l WHERE l.account_id = $1 AND l.automatic_import_id ="
-        " automatic_imports.id AND l.external_account_id = automatic_imports.external_account_id) AS known_records"
-        f" FROM {TABLE} WHERE account_id = $1 AND id = ANY($2::uuid[]) AND backlog",
+        f"SELECT * FROM {TABLE} WHERE account_id = $1 AND id = ANY($2::uuid[]) AND backlog",
         account_id,
         list(import_ids),
     )
@@ -131,9 +130,9 @@ async def backlogs(account_id: UUID, import_ids: Sequence[UUID]) -> dict[UUID, B
 
 
 def _backlog(row: asyncpg.Record) -> Backlog:
-    if row["source_total"] is None:
+    remaining = row["source_remaining"]
+    if remaining is None:
         return Backlog(remaining=None, expected_finish_at=None)
-    remaining = max(0, row["source_total"] - row["known_records"])
     return Backlog(remaining=remaining, expected_finish_at=_expected_finish(row, remaining))
 
 

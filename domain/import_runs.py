@@ -19,7 +19,8 @@ from domain.errors import not_found
 from domain.events import RunChanged
 from domain.models import ImportRun
 
-OPEN_STATES = (RunState.QUEUED, RunState.RUNNING, RunState.WAITING_FOR_SERVICE, RunState.NEEDS_REVIEW)
+OPEN = "('QUEUED', 'RUNNING', 'WAITING_FOR_SERVICE', 'NEEDS_REVIEW')"
+"""The states of a run that has not ended, for SQL. An import has one such run at the most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,95 +102,67 @@ async def count(
     return _changed(account_id, automatic_import_id, rows[0]), rows[0]["cancel_requested"]
 
 
-async def start(account_id: UUID, automatic_import_id: UUID) -> RunChanged | None:
-    """Set the import's open run going: a queued one, or one that a worker left behind. None where it has none."""
-    rows = await database.fetch(
-        """
+async def start(connection: Connection, account_id: UUID, automatic_import_id: UUID) -> RunChanged | None:
+    """Set the import's open run going. None where it has none."""
+    row = await connection.fetchrow(
+        f"""
         UPDATE import_run SET state = 'RUNNING', waiting_until = NULL, revision = revision + 1,
             error_code = NULL, error_message = NULL,
             started_at = coalesce(started_at, now()), last_checked_at = now()
-        WHERE account_id = $1 AND automatic_import_id = $2 AND state IN ('QUEUED', 'RUNNING', 'WAITING_FOR_SERVICE')
-        RETURNING id, revision
+        WHERE account_id = $1 AND automatic_import_id = $2 AND state IN {OPEN} RETURNING id, revision
         """,
         account_id, automatic_import_id,
     )  # fmt: skip
-    return _changed(account_id, automatic_import_id, rows[0]) if rows else None
+    return _changed(account_id, automatic_import_id, row) if row else None
 
 
 async def wait_for_service(
-    account_id: UUID, automatic_import_id: UUID, *, until: datetime, reason: str | None
-) -> RunChanged | None:
-    """The service asked for patience: the run goes on at `until`."""
-    rows = await database.fetch(
+    connection: Connection, account_id: UUID, automatic_import_id: UUID, *, until: datetime, reason: str | None
+) -> RunChanged:
+    """The run goes on at `until`; one that a user asked to cancel ends instead."""
+    row = await connection.fetchrow(
         """
-        UPDATE import_run SET state = 'WAITING_FOR_SERVICE', waiting_until = $3, revision = revision + 1,
-            error_code = CASE WHEN $4::text IS NULL THEN NULL ELSE 'SERVICE_UNAVAILABLE' END, error_message = $4
-        WHERE account_id = $1 AND automatic_import_id = $2 AND state IN ('QUEUED', 'RUNNING', 'WAITING_FOR_SERVICE')
-        RETURNING id, revision
+        UPDATE import_run SET revision = revision + 1,
+            state = CASE WHEN cancel_requested THEN 'CANCELLED' ELSE 'WAITING_FOR_SERVICE' END,
+            finished_at = CASE WHEN cancel_requested THEN now() END,
+            waiting_until = CASE WHEN NOT cancel_requested THEN $3::timestamptz END,
+            error_code = CASE WHEN $4::text IS NOT NULL THEN 'SERVICE_UNAVAILABLE' END, error_message = $4
+        WHERE account_id = $1 AND id = $2 RETURNING id, revision
         """,
-        account_id, automatic_import_id, until, reason,
+        account_id, await open_for_repeats(connection, account_id, automatic_import_id), until, reason,
     )  # fmt: skip
-    return _changed(account_id, automatic_import_id, rows[0]) if rows else None
+    return _changed(account_id, automatic_import_id, row)
 
 
 async def finish(
+    connection: Connection,
     account_id: UUID,
     automatic_import_id: UUID,
     *,
     stopped_by: RunStop | None = None,
     error: RunError | None = None,
 ) -> RunChanged:
-    """End the import's turn in this cycle.
-
-    Its open run ends; where it has none, the cycle found nothing, and the last run is extended by a check, unless
-    that one did not end well: then the row says that all is well again.
-    """
-    state = RunState.FAILED if error else RunState.COMPLETED
-    async with database.transaction() as connection:
-        found = await _open_run(connection, account_id, automatic_import_id)
-        if found is None and error is None:
-            extended = await _extend_last(connection, account_id, automatic_import_id, stopped_by)
-            if extended is not None:
-                return _changed(account_id, automatic_import_id, extended)
-        if found is None:
-            run_id = await _insert(connection, account_id, automatic_import_id, RunTrigger.SCHEDULE, RunState.RUNNING)
-        else:
-            run_id = found["id"]
-        rows = await connection.fetch(
-            """
-            UPDATE import_run SET state = $3, stopped_by = $4, error_code = $5, error_message = $6,
-                waiting_until = NULL, started_at = coalesce(started_at, now()), finished_at = now(),
-                last_checked_at = now(), revision = revision + 1
-            WHERE account_id = $1 AND id = $2 RETURNING id, revision
-            """,
-            account_id, run_id, state, stopped_by, error.code if error else None, error.message if error else None,
-        )  # fmt: skip
-    return _changed(account_id, automatic_import_id, rows[0])
-
-
-async def _extend_last(
-    connection: Connection, account_id: UUID, automatic_import_id: UUID, stopped_by: RunStop | None
-) -> Mapping[str, Any] | None:
-    row: Mapping[str, Any] | None = await connection.fetchrow(
+    """End the import's open run. Where it has none, the cycle found nothing: that is counted as one more check."""
+    run_id = await open_for_repeats(connection, account_id, automatic_import_id)
+    row = await connection.fetchrow(
         """
-        UPDATE import_run SET checks = checks + 1, stopped_by = $3, last_checked_at = now(), revision = revision + 1
-        WHERE account_id = $1 AND id = (
-            SELECT id FROM import_run WHERE account_id = $1 AND automatic_import_id = $2 ORDER BY id DESC LIMIT 1
-        ) AND state = 'COMPLETED'
-        RETURNING id, revision
+        UPDATE import_run SET state = CASE WHEN cancel_requested THEN 'CANCELLED' ELSE $3 END, stopped_by = $4,
+            error_code = $5, error_message = $6, waiting_until = NULL, started_at = coalesce(started_at, now()),
+            finished_at = now(), last_checked_at = now(), revision = revision + 1
+        WHERE account_id = $1 AND id = $2 RETURNING id, revision
         """,
-        account_id, automatic_import_id, stopped_by,
+        account_id, run_id, RunState.FAILED if error else RunState.COMPLETED, stopped_by,
+        error.code if error else None, error.message if error else None,
     )  # fmt: skip
-    return row
+    return _changed(account_id, automatic_import_id, row)
 
 
 async def cancel_open(account_id: UUID, automatic_import_ids: Sequence[UUID]) -> None:
     """End what these imports have under way, because a user paused, deleted or disconnected them."""
     await database.fetch(
-        """
+        f"""
         UPDATE import_run SET state = 'CANCELLED', finished_at = now(), waiting_until = NULL, revision = revision + 1
-        WHERE account_id = $1 AND automatic_import_id = ANY($2::uuid[])
-            AND state IN ('QUEUED', 'RUNNING', 'WAITING_FOR_SERVICE', 'NEEDS_REVIEW')
+        WHERE account_id = $1 AND automatic_import_id = ANY($2::uuid[]) AND state IN {OPEN}
         """,
         account_id, list(automatic_import_ids),
     )  # fmt: skip
@@ -198,12 +171,11 @@ async def cancel_open(account_id: UUID, automatic_import_ids: Sequence[UUID]) ->
 async def cancel(account_id: UUID, run_id: UUID) -> UUID:
     """Stop a run. What no worker is busy with ends at once, a running one after the page under way; others stay."""
     rows = await database.fetch(
-        """
+        f"""
         UPDATE import_run SET cancel_requested = true, revision = revision + 1, waiting_until = NULL,
             finished_at = CASE WHEN state IN ('QUEUED', 'WAITING_FOR_SERVICE') THEN now() END,
             state = CASE WHEN state IN ('QUEUED', 'WAITING_FOR_SERVICE') THEN 'CANCELLED' ELSE state END
-        WHERE account_id = $1 AND id = $2
-            AND state IN ('QUEUED', 'RUNNING', 'WAITING_FOR_SERVICE', 'NEEDS_REVIEW') AND NOT cancel_requested
+        WHERE account_id = $1 AND id = $2 AND state IN {OPEN}
         RETURNING id
         """,
         account_id, run_id,
@@ -216,7 +188,7 @@ async def cancel(account_id: UUID, run_id: UUID) -> UUID:
 async def _open_run(connection: Connection, account_id: UUID, automatic_import_id: UUID) -> Mapping[str, Any] | None:
     row: Mapping[str, Any] | None = await connection.fetchrow(
         "SELECT id, checks, found_something FROM import_run WHERE account_id = $1 AND automatic_import_id = $2"
-        " AND state IN ('QUEUED', 'RUNNING', 'WAITING_FOR_SERVICE', 'NEEDS_REVIEW') FOR UPDATE",
+        f" AND state IN {OPEN} FOR UPDATE",
         account_id, automatic_import_id,
     )  # fmt: skip
     return row

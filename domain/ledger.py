@@ -99,3 +99,11 @@ def _row(row: asyncpg.Record) -> LedgerRow:
         first_seen_at=row["first_seen_at"],
         updated_at=row["updated_at"],
     )
+
+
+async def leave_waiting_room(account_id: UUID, automatic_import_id: UUID) -> None:
+    """The import's new contacts that wait give their places up (R11). A record that still matches comes back as new."""
+    await database.fetch(
+        "DELETE FROM ledger WHERE account_id = $1 AND automatic_import_id = $2 AND state = 'WAITING'",
+        account_id, automatic_import_id,
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 
 import structlog
 
@@ -9,6 +10,11 @@ from domain.settings import settings
 
 # At DEBUG and INFO these write what must not be in a log: bound values, requests' query strings, jobs' arguments.
 QUIET = ("tortoise", "httpx", "httpcore", "arq", "asyncio", "uvicorn.access")
+
+
+def trace(error: BaseException) -> dict[str, str]:
+    """What a log may say of an unexpected error: its type and where it happened. Its text can quote values."""
+    return {"error": type(error).__name__, "where": "".join(traceback.format_tb(error.__traceback__))}
 
 
 def configure_logging() -> None:

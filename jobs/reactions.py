@@ -1,11 +1,10 @@
 """What a cycle does when reading fails: four reactions, one per kind of failure (R15)."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypedDict
-from uuid import UUID
 
 import httpx
 import structlog
@@ -19,19 +18,20 @@ from connectors.base import (
     Service,
     TransientError,
 )
-from domain import cycle, external_accounts, import_runs
+from domain import cycle, turns
 from domain.cycle import Claim, CycleWork
-from domain.enums import RunStop
 from domain.errors import TurnSuperseded
 from domain.events import Events, RunChanged
 from domain.import_runs import RunError
-from domain.ingest import Turn
+from domain.logs import trace
 from domain.queue import Queue
+from domain.turns import Turn
 
 log = structlog.get_logger()
 
 SHORTEST_WAIT = timedelta(seconds=1)
 """Some services answer Retry-After: 0."""
+OUR_FAULT = "Something went wrong on our side. It is tried again by itself; the server's log has the details."
 
 
 class Context(TypedDict):
@@ -73,18 +73,21 @@ async def react(
     ctx: Context, claim: Claim, work: CycleWork, reading: Reading, others: Iterable[Reading], error: Exception
 ) -> Turned:
     """Deal with what `reading` ran into. Busy services and revoked access concern the `others` too."""
-    import_id = reading.turn.automatic_import_id
     match error:
         case TransientError():
-            import_ids = [import_id, *(other.turn.automatic_import_id for other in others)]
-            return Turned(ends_cycle=True, again_at=await _wait(ctx, claim, work, import_ids, error))
+            until = await _leave_alone(claim, error)
+            for each in (reading, *others):
+                await _wait(ctx, work, each.turn, until, str(error))
+            return Turned(ends_cycle=True, again_at=until)
         case AccessRevokedError():
-            await external_accounts.needs_reconnect(claim.account_id, claim.external_account_id, reason=str(error))
-            for each in [import_id, *(other.turn.automatic_import_id for other in others)]:
-                await _finish(ctx, claim, each, code="ACCESS_REVOKED", error=error)
+            await cycle.needs_reconnect(claim, reason=str(error))
+            for each in (reading, *others):
+                await _publish_unless_superseded(
+                    ctx, turns.stop(each.turn, RunError(code="ACCESS_REVOKED", message=str(error)))
+                )
             return Turned(ends_cycle=True)
         case CheckpointExpiredError() if not reading.is_backfill:
-            await cycle.forget_checkpoint(claim, import_id)
+            await turns.forget_checkpoint(reading.turn)
             await reading.pages.aclose()
             reading.pages, reading.page, reading.is_backfill = reading.connector.pages(None), None, True
             return Turned(goes_on=True)
@@ -92,37 +95,34 @@ async def react(
             # The edit wins. A run that is still open goes on under the import's new revision.
             return Turned(again_at=datetime.now(UTC))
         case ConnectorError():
-            await fail(ctx, claim, import_id, code="UNEXPECTED_RESPONSE", error=error)
+            await publish(ctx, await turns.fail(reading.turn, RunError(code="UNEXPECTED_RESPONSE", message=str(error))))
         case _:
-            log.error("cycle.import_failed", automatic_import=str(import_id), exc_info=error)
-            message = "Something went wrong on our side. It is tried again by itself; the server's log has the details."
-            await fail(ctx, claim, import_id, code="INTERNAL", error=RuntimeError(message))
+            # Its type and place, not its text: that can quote values.
+            log.error("cycle.import_failed", automatic_import=str(reading.turn.automatic_import_id), **trace(error))
+            await publish(ctx, await turns.fail(reading.turn, RunError(code="INTERNAL", message=OUR_FAULT)))
     return Turned()
 
 
-async def _wait(ctx: Context, claim: Claim, work: CycleWork, import_ids: list[UUID], error: TransientError) -> datetime:
-    """As long as the service asks, else backing off. Longer than the window: the runs end here."""
+async def _leave_alone(claim: Claim, error: TransientError) -> datetime:
+    """As long as the service asks, else backing off."""
     asked = error.retry_after if error.retry_after is not None else await cycle.back_off(claim)
     until = datetime.now(UTC) + max(asked, SHORTEST_WAIT)
-    for import_id in import_ids:
-        if until < work.window_ends_at:
-            changed = await import_runs.wait_for_service(claim.account_id, import_id, until=until, reason=str(error))
-        else:
-            await cycle.serve(claim, import_id, backlog=True)
-            changed = await import_runs.finish(claim.account_id, import_id, stopped_by=RunStop.SERVICE)
-        await publish(ctx, changed)
+    await cycle.respect(claim, until=until)
     return until
 
 
-async def fail(ctx: Context, claim: Claim, import_id: UUID, *, code: str, error: Exception) -> None:
-    """The run failed with a readable reason; the next cycles try again, farther apart each time."""
-    await cycle.fail(claim, import_id, reason=str(error))
-    await _finish(ctx, claim, import_id, code=code, error=error)
+async def _wait(ctx: Context, work: CycleWork, turn: Turn, until: datetime, reason: str) -> None:
+    """Longer than the window: the run ends here."""
+    if until < work.window_ends_at:
+        await _publish_unless_superseded(ctx, turns.wait(turn, until=until, reason=reason))
+    else:
+        await _publish_unless_superseded(ctx, turns.postpone(turn))
 
 
-async def _finish(ctx: Context, claim: Claim, import_id: UUID, *, code: str, error: Exception) -> None:
-    changed = await import_runs.finish(claim.account_id, import_id, error=RunError(code=code, message=str(error)))
-    await publish(ctx, changed)
+async def _publish_unless_superseded(ctx: Context, ending: Awaitable[RunChanged]) -> None:
+    # An import that was edited meanwhile does not keep the others from hearing.
+    with suppress(TurnSuperseded):
+        await publish(ctx, await ending)
 
 
 async def publish(ctx: Context, changed: RunChanged | None) -> None:

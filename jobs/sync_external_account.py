@@ -3,27 +3,34 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx
 import structlog
 
-from connectors.base import Connector, ConnectorError, Page, Service, UnexpectedResponseError
-from domain import cycle, database, external_accounts, import_runs, ingest
+from connectors.base import Page, TransientError
+from domain import cycle, database, external_accounts, ingest, turns
 from domain.cap import fair_share
 from domain.cycle import Claim, CycleWork, DueImport
 from domain.enums import RunStop
-from domain.errors import LeaseLost, Misconfigured
-from domain.ingest import Incoming, Stored, Turn
-from jobs.reactions import Context, Reading, Turned, fail, publish, react
+from domain.errors import LeaseLost, Misconfigured, TurnSuperseded
+from domain.import_runs import RunError
+from domain.ingest import Incoming, Stored
+from domain.logs import trace
+from domain.turns import Turn
+from jobs.reactions import Context, Reading, Turned, publish, react
 
 log = structlog.get_logger()
 
-BUDGET = timedelta(seconds=25)
+BUDGET = timedelta(seconds=12)
 """After this long a cycle hands over to the next job: a killed worker's job restarts only after the longest timeout."""
+READ_TIMEOUT = timedelta(seconds=30)
+"""For one page. With the budget it stays below arq's timeout, which would say nothing of the reason."""
+AFTER_A_BUG = timedelta(minutes=5)
 
 
 async def sync_external_account(ctx: Context, account_id: str, external_account_id: str, lease_token: str) -> None:
@@ -41,11 +48,20 @@ async def sync_external_account(ctx: Context, account_id: str, external_account_
             return
         except database.UNAVAILABLE as error:
             # The lease runs out by itself, and whoever claims it then carries on.
-            log.warning("cycle.database_unavailable", error=repr(error))
+            log.warning("cycle.database_unavailable", error=type(error).__name__)
+            return
+        except Misconfigured as error:
+            # The operator's to mend; no import is to blame. The message holds no secret.
+            log.error("cycle.misconfigured", error=str(error))
+            await cycle.release(claim, again_at=datetime.now(UTC) + AFTER_A_BUG)
             return
         except asyncio.CancelledError:
             await asyncio.shield(cycle.release(claim, again_at=datetime.now(UTC)))
             raise
+        except Exception as error:  # noqa: BLE001  a lease that nobody gives back would repeat this every 45 s
+            log.error("cycle.failed", **trace(error))
+            await cycle.release(claim, again_at=datetime.now(UTC) + AFTER_A_BUG)
+            return
     if again_at is not None and again_at <= datetime.now(UTC):
         await ctx["queue"].wake()
 
@@ -55,51 +71,63 @@ async def _cycle(ctx: Context, claim: Claim) -> datetime | None:
     work = await cycle.work_of(claim)
     if work is None or not work.imports:
         return None
-    async with ctx["open_client"]() as client:
-        readings = await _open(ctx, claim, work, client)
-        async with AsyncExitStack() as closing:
-            for reading in readings:
+    external_account = await external_accounts.get(claim.account_id, claim.external_account_id)
+    if external_account.credentials is None:
+        return None  # disconnected a moment ago
+    credentials = external_accounts.unseal_credentials(external_account)
+    async with ctx["open_client"]() as client, AsyncExitStack() as closing:
+        readings: deque[Reading] = deque()
+        for due in work.imports:
+            reading = await _open(ctx, claim, work, due, client, credentials)
+            if reading is not None:
                 closing.push_async_callback(_close, reading)
-            return await _take_turns(ctx, claim, work, deque(readings))
+                readings.append(reading)
+        return await _take_turns(ctx, claim, work, readings)
 
 
 async def _close(reading: Reading) -> None:
     await reading.pages.aclose()
 
 
-async def _open(ctx: Context, claim: Claim, work: CycleWork, client: httpx.AsyncClient) -> list[Reading]:
+async def _open(
+    ctx: Context,
+    claim: Claim,
+    work: CycleWork,
+    due: DueImport,
+    client: httpx.AsyncClient,
+    credentials: Mapping[str, Any],
+) -> Reading | None:
+    """The import, ready to be read; None where it cannot start, which its run then says."""
     service = ctx["services"].get(work.service)
-    external_account = await external_accounts.get(claim.account_id, claim.external_account_id)
-    readings: list[Reading] = []
-    for due in work.imports:
+    turn = Turn(
+        account_id=claim.account_id,
+        external_account_id=claim.external_account_id,
+        lease_token=claim.lease_token,
+        automatic_import_id=due.id,
+        revision=due.revision,
+        service=work.service,
+        unstable_ids=service.unstable_ids if service else False,
+    )
+    try:
+        if service is None:
+            message = f"This version of Sluice has no connector for {work.service}."
+            await publish(ctx, await turns.fail(turn, RunError(code="CANNOT_START", message=message)))
+            return None
         try:
-            if service is None:
-                message = f"This version of Sluice has no connector for {work.service}."
-                raise UnexpectedResponseError(message)
-            credentials = service.credentials.model_validate(external_accounts.unseal_credentials(external_account))
-            connector = service.connect(client, credentials, service.criteria.model_validate(due.criteria))
-        except (ConnectorError, Misconfigured, ValueError) as error:
-            await fail(ctx, claim, due.id, code="CANNOT_START", error=error)
-            continue
-        await publish(ctx, await import_runs.start(claim.account_id, due.id))
-        readings.append(_reading(claim, work, service, due, connector))
-    return readings
-
-
-def _reading(claim: Claim, work: CycleWork, service: Service, due: DueImport, connector: Connector) -> Reading:
+            connector = service.connect(
+                client, service.credentials.model_validate(credentials), service.criteria.model_validate(due.criteria)
+            )
+        except ValueError:
+            # Not its text: that can quote the credentials.
+            message = "The stored credentials or criteria do not fit this version of Sluice. Reconnect, or edit them."
+            await publish(ctx, await turns.fail(turn, RunError(code="CANNOT_START", message=message)))
+            return None
+        await publish(ctx, await turns.begin(turn))
+    except TurnSuperseded:
+        # What the edit asks for is done by the next cycle, which it asked for.
+        return None
     return Reading(
-        turn=Turn(
-            account_id=claim.account_id,
-            external_account_id=claim.external_account_id,
-            lease_token=claim.lease_token,
-            automatic_import_id=due.id,
-            revision=due.revision,
-            service=work.service,
-            unstable_ids=service.unstable_ids,
-        ),
-        connector=connector,
-        pages=connector.pages(due.checkpoint),
-        is_backfill=due.checkpoint is None,
+        turn=turn, connector=connector, pages=connector.pages(due.checkpoint), is_backfill=due.checkpoint is None
     )
 
 
@@ -131,11 +159,36 @@ async def _turn_or_react(
     ctx: Context, claim: Claim, work: CycleWork, reading: Reading, others: Iterable[Reading], *, share: int
 ) -> Turned:
     try:
-        return await _turn(ctx, claim, reading, share=share)
-    except (LeaseLost, *database.UNAVAILABLE):
-        raise
-    except Exception as error:  # noqa: BLE001  every failure has its reaction; none may stop the other imports
-        return await react(ctx, claim, work, reading, others, error)
+        try:
+            return await _turn(ctx, claim, reading, share=share)
+        except (LeaseLost, Misconfigured, *database.UNAVAILABLE):
+            raise
+        except ReadingFailed as failed:
+            return await react(ctx, claim, work, reading, others, failed.error)
+        except Exception as error:  # noqa: BLE001  every failure has its reaction; none may stop the other imports
+            return await react(ctx, claim, work, reading, others, error)
+    except TurnSuperseded:
+        return Turned(again_at=datetime.now(UTC))
+
+
+class ReadingFailed(Exception):
+    """The connector raised `error`: whatever it is, it is not our database's."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+async def _next_page(claim: Claim, reading: Reading) -> Page | None:
+    await cycle.renew(claim)
+    try:
+        async with asyncio.timeout(READ_TIMEOUT.total_seconds()):
+            return await anext(reading.pages, None)
+    except TimeoutError:
+        message = f"The service took longer than {READ_TIMEOUT.total_seconds():.0f} seconds for a page."
+        raise ReadingFailed(TransientError(message)) from None
+    except Exception as error:
+        raise ReadingFailed(error) from error
 
 
 async def _turn(ctx: Context, claim: Claim, reading: Reading, *, share: int) -> Turned:
@@ -145,7 +198,7 @@ async def _turn(ctx: Context, claim: Claim, reading: Reading, *, share: int) -> 
     if stored is not None:
         return await _after(ctx, claim, reading, stored, is_whole=stored.consumed > 0)
     if reading.page is None:
-        reading.page, reading.start = await anext(reading.pages, None), 0
+        reading.page, reading.start = await _next_page(claim, reading), 0
     page = reading.page
     if page is None:
         await _end(ctx, claim, reading, stopped_by=None)
@@ -163,9 +216,7 @@ async def _turn(ctx: Context, claim: Claim, reading: Reading, *, share: int) -> 
 async def _after(ctx: Context, claim: Claim, reading: Reading, stored: Stored, *, is_whole: bool) -> Turned:
     """Tell the watchers, and see whether a user or the cap ends the import's turns in this window."""
     if stored.cancelled:
-        await import_runs.cancel_open(claim.account_id, [reading.turn.automatic_import_id])
-        await cycle.serve(claim, reading.turn.automatic_import_id, backlog=True)
-        await publish(ctx, stored.run)
+        await publish(ctx, await turns.cancel(reading.turn))
         return Turned(cap_left=stored.cap_left)
     await publish(ctx, stored.run)
     if not is_whole and stored.cap_left == 0:
@@ -175,16 +226,13 @@ async def _after(ctx: Context, claim: Claim, reading: Reading, stored: Stored, *
 
 
 async def _end(ctx: Context, claim: Claim, reading: Reading, *, stopped_by: RunStop | None) -> None:
-    import_id = reading.turn.automatic_import_id
-    await cycle.serve(claim, import_id, backlog=stopped_by is not None)
+    await publish(ctx, await turns.complete(reading.turn, stopped_by=stopped_by))
     await cycle.answered(claim)
-    await publish(ctx, await import_runs.finish(claim.account_id, import_id, stopped_by=stopped_by))
 
 
 async def _wait_for_page(ctx: Context, reading: Reading, stored: Stored, wait: timedelta) -> Turned:
-    turn, until = reading.turn, datetime.now(UTC) + wait
-    changed = await import_runs.wait_for_service(turn.account_id, turn.automatic_import_id, until=until, reason=None)
-    await publish(ctx, changed or stored.run)
+    until = datetime.now(UTC) + wait
+    await publish(ctx, await turns.wait(reading.turn, until=until, reason=None))
     return Turned(again_at=until, cap_left=stored.cap_left)
 
 
@@ -194,5 +242,5 @@ def _incoming(page: Page) -> Incoming:
         fields=page.fields,
         deleted_ids=page.deleted_ids,
         checkpoint=page.checkpoint,
-        total=page.total,
+        remaining=page.remaining,
     )

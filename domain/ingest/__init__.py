@@ -4,7 +4,6 @@ items: a record in the form that is compared and kept · known: what is read and
 write: the statements · page: all of it in one transaction.
 """
 
-from domain.ingest.known import Turn
 from domain.ingest.page import Incoming, Stored, store_due, store_page
 
-__all__ = ["Incoming", "Stored", "Turn", "store_due", "store_page"]
+__all__ = ["Incoming", "Stored", "store_due", "store_page"]

@@ -8,7 +8,7 @@ from uuid import UUID
 from domain import consent
 from domain.emails import Email
 from domain.enums import ContactStatus, OutcomeNote, OverwritePolicy
-from domain.fields import MISMATCH, KnownField, coerce
+from domain.fields import MISMATCH, KnownField, coerce, first_seen
 from domain.ingest.items import Item
 from domain.ingest.known import LIST, TAG, Draft, Entry, Known
 from domain.records import SourceConsent
@@ -51,10 +51,11 @@ def value_changes(
     before: dict[str, Any] = {}
     notes: dict[OutcomeNote, None] = {}
     applied = base.applied["values"] if base else {}
+    record = first_seen(known.rules.external_account_id, item.external_id)
     for key, value in item.snapshot["values"].items():
         known_field = known.fields.get(key)
         if known_field is None or not known_field.active:
-            if value not in (None, "", []) and _is_over_limit(known_field, key, item.external_id):
+            if value not in (None, "", []) and _is_over_limit(known_field, key, record):
                 notes[OutcomeNote.FIELD_LIMIT] = None
             continue
         # A value that had no field when it was last seen is new.
@@ -76,11 +77,11 @@ def value_changes(
     return changes, before, list(notes)
 
 
-def _is_over_limit(known_field: KnownField | None, key: str, external_id: str) -> bool:
+def _is_over_limit(known_field: KnownField | None, key: str, record: str) -> bool:
     """Whether a value has no field because there are too many, not because its key is private, new or deleted."""
     if known_field is None:
         return not key.startswith("_")
-    return known_field.first_seen_in not in (None, external_id)
+    return known_field.first_seen_in not in (None, record)
 
 
 def target_changes(

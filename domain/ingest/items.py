@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from domain.emails import parse_email
-from domain.records import Record
+from domain.fields import is_storable_key
+from domain.records import FieldValue, Record
 
 DIGEST_BYTES = 16
 MAX_EXTERNAL_ID = 512
@@ -38,7 +39,7 @@ def item_of(record: Record) -> Item:
         "last_name": record.last_name,
         "phone": record.phone,
         "consent": record.consent.value,
-        "values": dict(record.values),
+        "values": {key: _within_json(value) for key, value in record.values.items()},
     }
     external_id = storable_id(record.external_id)
     try:
@@ -75,9 +76,14 @@ def seen_values(items: Sequence[Item]) -> dict[str, list[str]]:
         if item.rejected or parse_email(item.snapshot["email"] or "") is None:
             continue
         for key, value in item.snapshot["values"].items():
-            if value not in (None, "", []):
+            if value not in (None, "", []) and is_storable_key(key):
                 seen.setdefault(key, []).append(item.external_id)
     return seen
+
+
+def _within_json(value: FieldValue) -> FieldValue:
+    """A number beyond 64 bits as text: the field decides whether it takes it."""
+    return str(value) if isinstance(value, int) and abs(value) >= 2**63 else value
 
 
 def _digest(encoded: bytes) -> bytes:

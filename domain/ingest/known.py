@@ -14,28 +14,16 @@ from uuid import UUID
 import orjson
 
 from domain import account as accounts
+from domain import turns
 from domain.credentials import key_ring
 from domain.database import Connection
 from domain.emails import parse_email
 from domain.enums import ContactStatus, LedgerState, OutcomeCode, OverwritePolicy
-from domain.errors import LeaseLost, TurnSuperseded
 from domain.fields import KnownField
 from domain.ingest.items import Item
+from domain.turns import Turn
 
 LIST, TAG = "list", "tag"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """One import's right to store pages, as long as the lease and the revision hold."""
-
-    account_id: UUID
-    external_account_id: UUID
-    lease_token: UUID
-    automatic_import_id: UUID
-    revision: int
-    service: str
-    unstable_ids: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +31,7 @@ class Rules:
     """The import's own settings, and the account's key for hashing addresses."""
 
     account_id: UUID
+    external_account_id: UUID
     hash_key: bytes
     name_policy: OverwritePolicy
     phone_policy: OverwritePolicy
@@ -103,37 +92,29 @@ class Known:
     released: dict[str, str] = field(default_factory=dict)
 
 
-async def hold(connection: Connection, turn: Turn) -> Rules:
-    """Lock the external account and the import; raise where either is no longer this turn's (decision of R14)."""
-    external = await connection.fetchrow(
-        "SELECT lease_token, window_used FROM external_account WHERE account_id = $1 AND id = $2 FOR NO KEY UPDATE",
-        turn.account_id, turn.external_account_id,
-    )  # fmt: skip
-    if external is None or external["lease_token"] != turn.lease_token:
-        raise LeaseLost
+async def load_rules(connection: Connection, turn: Turn) -> Rules:
+    """Hold the turn, and read the import's settings."""
+    window_used = await turns.hold(connection, turn)
     row = await connection.fetchrow(
         """
-        SELECT i.revision, i.name_policy, i.phone_policy, a.email_hash_key,
+        SELECT i.name_policy, i.phone_policy, a.email_hash_key,
             ARRAY(SELECT list_id FROM automatic_import_list t
                 WHERE t.account_id = i.account_id AND t.automatic_import_id = i.id) AS list_ids,
             ARRAY(SELECT tag_id FROM automatic_import_tag t
                 WHERE t.account_id = i.account_id AND t.automatic_import_id = i.id) AS tag_ids
-        FROM automatic_import i JOIN account a ON a.id = i.account_id
-        WHERE i.account_id = $1 AND i.id = $2 AND i.deleted_at IS NULL
-        FOR NO KEY UPDATE OF i
+        FROM automatic_import i JOIN account a ON a.id = i.account_id WHERE i.account_id = $1 AND i.id = $2
         """,
         turn.account_id, turn.automatic_import_id,
     )  # fmt: skip
-    if row is None or row["revision"] != turn.revision:
-        raise TurnSuperseded
     return Rules(
         account_id=turn.account_id,
+        external_account_id=turn.external_account_id,
         hash_key=_hash_key(row["email_hash_key"], turn.account_id),
         name_policy=OverwritePolicy(row["name_policy"]),
         phone_policy=OverwritePolicy(row["phone_policy"]),
         list_ids=row["list_ids"],
         tag_ids=row["tag_ids"],
-        window_used=external["window_used"],
+        window_used=window_used,
         unstable_ids=turn.unstable_ids,
     )
 

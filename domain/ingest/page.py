@@ -17,11 +17,12 @@ from domain.enums import Outcome, OutcomeNote
 from domain.events import RunChanged
 from domain.fields import KnownField
 from domain.ingest.items import Item, item_of, item_of_ledger, seen_values, storable_id
-from domain.ingest.known import Known, Rules, Turn, hold, load, load_entries
+from domain.ingest.known import Known, Rules, load, load_entries, load_rules
 from domain.ingest.plan import Plan, is_repeated, plan, plan_rejected
 from domain.ingest.write import REFUSALS, ContactAppeared, mark_deleted, write
 from domain.records import FieldSpec, Record
 from domain.settings import settings
+from domain.turns import Turn
 
 MAX_RECORDS = 500
 """Per transaction, so that nobody waits long behind it."""
@@ -30,13 +31,16 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
-    """A page as a connector read it. The checkpoint is true once all of it is stored; `total` is of the whole pass."""
+    """A page as a connector read it. The checkpoint is true once all of it is stored.
+
+    `remaining` is how many records the pass still has after this page, where the service tells.
+    """
 
     records: Sequence[Record]
     checkpoint: Mapping[str, Any]
     fields: Mapping[str, FieldSpec] = field(default_factory=dict)
     deleted_ids: Sequence[str] = ()
-    total: int | None = None
+    remaining: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,6 +102,8 @@ async def store_page(turn: Turn, page: Incoming, *, start: int = 0, allowance: i
         stored = await _store(storing, items, _allowance(storing.rules, allowance))
         if reaches_end and stored.consumed == len(items):
             await _complete(storing, page)
+        if page.remaining is not None:
+            await _estimate(storing, page.remaining + len(page.records) - start - stored.consumed)
         return await _count(storing, stored)
 
     return await _in_transaction(turn, await _ensure_fields(turn, items, page.fields), work)
@@ -163,7 +169,7 @@ async def _in_transaction(
     for _ in range(ATTEMPTS):
         try:
             async with database.transaction() as connection:
-                rules = await hold(connection, turn)
+                rules = await load_rules(connection, turn)
                 return await work(
                     Storing(
                         connection=connection, turn=turn, rules=rules, fields=known_fields, lock_account=lock_account
@@ -242,9 +248,16 @@ async def _complete(storing: Storing, page: Incoming) -> None:
     if page.deleted_ids:
         await mark_deleted(storing.connection, storing.turn, [storable_id(gone) for gone in page.deleted_ids])
     await storing.connection.execute(
-        "UPDATE automatic_import SET checkpoint = $3, source_total = coalesce($4, source_total)"
-        " WHERE account_id = $1 AND id = $2",
-        storing.turn.account_id, storing.turn.automatic_import_id, orjson.dumps(page.checkpoint).decode(), page.total,
+        "UPDATE automatic_import SET checkpoint = $3 WHERE account_id = $1 AND id = $2",
+        storing.turn.account_id, storing.turn.automatic_import_id, orjson.dumps(page.checkpoint).decode(),
+    )  # fmt: skip
+
+
+async def _estimate(storing: Storing, remaining: int) -> None:
+    """What the service tells of the records still to come, for whoever wants to know when it will be done (R4)."""
+    await storing.connection.execute(
+        "UPDATE automatic_import SET source_remaining = $3 WHERE account_id = $1 AND id = $2",
+        storing.turn.account_id, storing.turn.automatic_import_id, remaining,
     )  # fmt: skip
 
 

@@ -138,9 +138,7 @@ def decide(item: Item, known: Known) -> Decision:
     """What becomes of `item` as things stand."""
     entry = known.entries.get(item.external_id)
     if entry is not None and is_repeated(item, entry):
-        return Decision(
-            item=item, outcome=_OUTCOME_OF[entry.state], code=entry.code, contact_id=entry.contact_id, repeated=True
-        )
+        return Decision(item=item, outcome=_OUTCOME_OF[entry.state], contact_id=entry.contact_id, repeated=True)
     if item.rejected:
         return _not_applied(item, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)
     address = item.snapshot["email"]
@@ -233,6 +231,8 @@ def _update(
 ) -> Decision:
     columns: dict[str, Any] = column_changes(item, contact, base, known)
     moved = base is not None and _moved(base, email) and contact.email_key != email.key
+    if moved and email.key in known.tombstones:
+        return _not_applied(item, entry, Outcome.SKIPPED, OutcomeCode.DELETED_HERE, email)
     if moved:
         columns |= {"email": email.address, "email_key": email.key}
     values, before, notes = value_changes(item, contact, base, known)
@@ -243,9 +243,9 @@ def _update(
         before=SourceConsent(base.applied["consent"]) if base else None,
         suppressed=known.suppressed.get((email.key, None)) if moved else None,
     )
-    # A raise of consent that the contact limit has no room for waits like a new contact; the rest is written.
-    waits = decided.status is ContactStatus.ACTIVE and contact.status is not ContactStatus.ACTIVE and known.room < 1
-    if decided.status is not contact.status and not waits:
+    # A confirmation that the contact limit has no room for is held back; the rest is written.
+    held_back = decided.status is ContactStatus.ACTIVE and contact.status is not ContactStatus.ACTIVE and known.room < 1
+    if decided.status is not contact.status and not held_back:
         columns["status"] = decided.status
     lists: Sequence[tuple[UUID, ContactStatus]] = ()
     tags: Sequence[UUID] = ()
@@ -253,6 +253,8 @@ def _update(
         lists, tags = target_changes(item, email, contact.id, columns.get("status", contact.status), known)
     if decided.protected:
         notes = [*notes, OutcomeNote.PROTECTED]
+    if held_back:
+        notes = [*notes, OutcomeNote.CONTACT_LIMIT]
     change = Change(
         columns=columns,
         values=values,
@@ -261,15 +263,14 @@ def _update(
         before={name: getattr(contact, name) for name in columns} | ({"field_values": before} if before else {}),
         notes=notes,
     )
-    outcome = Outcome.WAITING if waits else Outcome.UPDATED if change else Outcome.UNCHANGED
     return Decision(
         item=item,
-        outcome=outcome,
-        code=OutcomeCode.CONTACT_LIMIT if waits else None,
-        state=LedgerState.WAITING if waits else LedgerState.LINKED,
+        outcome=Outcome.UPDATED if change else Outcome.UNCHANGED,
+        code=OutcomeCode.CONTACT_LIMIT if held_back else None,
         email_key=email.key,
         contact_id=contact.id,
         contact=contact,
         change=change,
-        applied={**item.snapshot, "consent": base.applied["consent"]} if waits and base else None,
+        # The source's word is not acted on yet: it still counts as new when there is room.
+        applied={**item.snapshot, "consent": base.applied["consent"]} if held_back and base else None,
     )

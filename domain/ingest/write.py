@@ -11,8 +11,9 @@ from domain.account import email_hash
 from domain.consent import LOW
 from domain.database import Connection
 from domain.enums import LedgerState, Outcome, OutcomeCode
-from domain.ingest.known import Draft, Known, Turn
+from domain.ingest.known import Draft, Known
 from domain.ingest.plan import Decision, Plan
+from domain.turns import Turn
 
 
 class ContactAppeared(Exception):

@@ -132,7 +132,7 @@ class Migration(migrations.Migration):
                 ("deletion_tag_id", fields.UUIDField(null=True)),
                 ("checkpoint", fields.JSONField(null=True, encoder=JSON_DUMPS, decoder=loads)),
                 ("revision", fields.IntField(default=1)),
-                ("source_total", fields.IntField(null=True)),
+                ("source_remaining", fields.IntField(null=True)),
                 ("backlog", fields.BooleanField(default=True)),
                 ("sweep", fields.IntField(default=1)),
                 ("served_window_ends_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
@@ -321,6 +321,7 @@ class Migration(migrations.Migration):
                 ("lease_token", fields.UUIDField(null=True)),
                 ("lease_expires_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ("transient_failures", fields.IntField(default=0)),
+                ("not_before", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ("created_at", fields.DatetimeField(auto_now=False, auto_now_add=True)),
             ],
             options={

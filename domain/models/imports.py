@@ -11,7 +11,7 @@ class ExternalAccount(Model):
     """One connected login at a service; the unit of scheduling, and the owner of the cap's window (R4).
 
     The window ends at `window_ends_at`, where the next begins. While a worker holds the lease, `next_cycle_at` is
-    when the next cycle is due after this one.
+    when the next cycle is due after this one. `not_before` is until when the service wants to be left alone.
     """
 
     id = new_id()
@@ -28,6 +28,7 @@ class ExternalAccount(Model):
     lease_token = fields.UUIDField(null=True)
     lease_expires_at = fields.DatetimeField(null=True)
     transient_failures = fields.IntField(default=0)
+    not_before = fields.DatetimeField(null=True)
     created_at = fields.DatetimeField(auto_now_add=True)
 
     class Meta:
@@ -53,7 +54,7 @@ class AutomaticImport(Model):
     deletion_tag_id = fields.UUIDField(null=True)
     checkpoint = fields.JSONField[dict[str, object]](null=True)
     revision = fields.IntField(default=1)
-    source_total = fields.IntField(null=True)
+    source_remaining = fields.IntField(null=True)
     backlog = fields.BooleanField(default=True)
     sweep = fields.IntField(default=1)
     served_window_ends_at = fields.DatetimeField(null=True)

@@ -8,9 +8,10 @@ from uuid import UUID, uuid4
 
 from domain import database
 from domain.account import find_or_create_account
-from domain.ingest import Incoming, Stored, Turn, store_due, store_page
+from domain.ingest import Incoming, Stored, store_due, store_page
 from domain.models import AutomaticImport, ExternalAccount, ImportList, ImportTag
 from domain.records import FieldSpec, FieldType, Record
+from domain.turns import Turn
 
 FIELDS = {
     "vip": FieldSpec(key="vip", title="VIP", type=FieldType.BOOLEAN),

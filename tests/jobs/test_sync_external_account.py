@@ -56,14 +56,14 @@ async def test_a_later_cycle_continues_from_the_stored_checkpoint(stage: Stage) 
     assert await emails() == ["ann@example.com", "bob@example.com", "cid@example.com"]
 
 
-async def test_cycles_that_find_nothing_extend_the_last_run(stage: Stage) -> None:
+async def test_cycles_that_find_nothing_share_one_row(stage: Stage) -> None:
     import_id = await stage.add_import(page("ann"))
     for _ in range(3):
         await stage.cycle()
         await stage.next_window()
 
     runs = await stage.runs(import_id)
-    assert [(run.checks, run.read_count) for run in runs] == [(3, 1)]
+    assert [(run.checks, run.read_count) for run in runs] == [(1, 1), (2, 0)]
 
 
 async def test_sweeps_that_read_only_what_is_known_share_one_row(stage: Stage) -> None:

@@ -189,6 +189,18 @@ async def test_a_contact_deleted_here_does_not_come_back(source: Source) -> None
     assert await Contact.all().count() == 0
 
 
+async def test_an_address_deleted_here_does_not_come_back_by_a_move(source: Source) -> None:
+    account = await Account.get(id=source.account_id)
+    hash_key = key_ring().unseal(account.email_hash_key, row=account.id)
+    await Tombstone.create(account_id=account.id, email_hash=email_hash(hash_key, "gone@example.com"))
+    await source.send(record("ann"))
+
+    await source.send(record("ann", "gone@example.com"))
+
+    assert await source.ledger() == {"ann": ("SKIPPED", "DELETED_HERE")}
+    assert [contact.email async for contact in Contact.all()] == ["ann@example.com"]
+
+
 @pytest.mark.parametrize("table", ["contact", "subscription"])
 @pytest.mark.parametrize("low", LOW)
 @pytest.mark.parametrize("raised", [ContactStatus.ACTIVE, ContactStatus.UNCONFIRMED])

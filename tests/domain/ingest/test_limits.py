@@ -155,20 +155,32 @@ async def test_an_opt_out_in_the_page_makes_room_for_the_next_record(source: Sou
     assert await active() == (1, 1)
 
 
-async def test_a_confirmation_beyond_the_limit_waits_and_the_rest_is_written(source: Source) -> None:
+async def test_a_confirmation_beyond_the_limit_is_held_back_and_the_rest_is_written(source: Source) -> None:
     await set_limit(0)
-    await source.send(record("ann", consent=SourceConsent.PENDING))
+    await source.send(
+        record("ann", consent=SourceConsent.PENDING), record("heir", "ann@example.com", first_name="Heir")
+    )
 
     stored = await source.send(record("ann", phone="1", consent=SourceConsent.GRANTED))
 
     contact = await Contact.get()
-    assert stored.counts == Counter({Outcome.WAITING: 1})
+    assert stored.counts == Counter({Outcome.UPDATED: 1})
     assert (contact.status, contact.phone) == (ContactStatus.UNCONFIRMED, "1")
-    assert await source.ledger() == {"ann": ("WAITING", "CONTACT_LIMIT")}
+    assert contact.first_name is None
+    assert await source.ledger() == {"ann": ("LINKED", "CONTACT_LIMIT"), "heir": ("SKIPPED", "DUPLICATE_EMAIL")}
+    assert await source.ingest_due() is None
+
+
+async def test_a_confirmation_that_was_held_back_is_acted_on_when_there_is_room(source: Source) -> None:
+    await set_limit(0)
+    await source.send(record("ann", consent=SourceConsent.PENDING))
+    await source.send(record("ann", consent=SourceConsent.GRANTED))
     await set_limit(1)
-    await database.fetch("UPDATE ledger SET due = true")
-    await source.ingest_due()
+
+    await source.send(record("ann", phone="1", consent=SourceConsent.GRANTED))
+
     assert (await Contact.get()).status == ContactStatus.ACTIVE
+    assert await source.ledger() == {"ann": ("LINKED", None)}
     assert await active() == (1, 1)
 
 

@@ -108,6 +108,7 @@ async def test_the_values_before_are_kept_with_the_outcome(source: Source) -> No
         ("total", 12.5, 12.5),
         ("total", "12.50", 12.5),
         ("total", "7", 7),
+        ("total", 2**70, 1.1805916207174113e21),
         ("note", "a\nb", "a\nb"),
         ("note", 7, "7"),
     ],
@@ -120,7 +121,14 @@ async def test_a_value_is_stored_as_its_fields_type(source: Source, key: str, va
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("birthday", "not a date"), ("birthday", "1999-02-30"), ("vip", "yes"), ("total", "much"), ("total", "nan")],
+    [
+        ("birthday", "not a date"),
+        ("birthday", "1999-02-30"),
+        ("vip", "yes"),
+        ("total", "much"),
+        ("total", "nan"),
+        ("total", "1e999999"),
+    ],
 )
 async def test_a_value_that_does_not_fit_is_noted_and_kept_in_the_ledger(source: Source, key: str, value: str) -> None:
     stored = await source.send(record("ann", first_name="Ann", values={key: value}))
@@ -170,6 +178,16 @@ async def test_an_open_ended_key_becomes_a_field_with_its_second_record(source: 
     assert due.counts == Counter({Outcome.UPDATED: 1})
     assert await values() == {"SHOPIFY_SHOE_SIZE": "42"}
     assert await notes(source) == ["[]", "[]", "[]"]
+
+
+async def test_the_second_record_may_come_from_another_external_account_with_the_same_id(source: Source) -> None:
+    other_shop = await make_source()
+    await source.send(record("1", "ann@example.com", values={"shoe": "42"}))
+
+    await other_shop.send(record("1", "bob@example.com", values={"shoe": "43"}))
+    await source.ingest_due()
+
+    assert await values() == {"SHOPIFY_SHOE_SIZE": "42"}
 
 
 async def test_an_open_ended_key_twice_in_a_page_is_a_field_at_once(source: Source) -> None:

@@ -1,0 +1,144 @@
+"""An import's turns in a cycle: what may be written under its lease and revision, and the ways they end (R14, R15).
+
+Each function is one transaction that holds the external account, compares the lease, then holds the import and
+compares its revision. LeaseLost: another worker took over. TurnSuperseded: an edit, pause, deletion or undo wins.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from domain import database, import_runs
+from domain.database import Connection
+from domain.enums import RunStop
+from domain.errors import LeaseLost, TurnSuperseded
+from domain.events import RunChanged
+from domain.import_runs import RunError
+from domain.settings import settings
+
+MAX_FAILURE_DOUBLINGS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One import's right to be written for, as long as the lease and the revision hold."""
+
+    account_id: UUID
+    external_account_id: UUID
+    lease_token: UUID
+    automatic_import_id: UUID
+    revision: int
+    service: str
+    unstable_ids: bool
+
+
+async def hold(connection: Connection, turn: Turn) -> int:
+    """Lock the external account, then the import. Returns how much of the window's cap is used."""
+    external = await connection.fetchrow(
+        "SELECT lease_token, window_used FROM external_account WHERE account_id = $1 AND id = $2 FOR NO KEY UPDATE",
+        turn.account_id, turn.external_account_id,
+    )  # fmt: skip
+    if external is None or external["lease_token"] != turn.lease_token:
+        raise LeaseLost
+    revision = await connection.fetchval(
+        "SELECT revision FROM automatic_import WHERE account_id = $1 AND id = $2 AND deleted_at IS NULL"
+        " FOR NO KEY UPDATE",
+        turn.account_id, turn.automatic_import_id,
+    )  # fmt: skip
+    if revision != turn.revision:
+        raise TurnSuperseded
+    used: int = external["window_used"]
+    return used
+
+
+@asynccontextmanager
+async def holding(turn: Turn) -> AsyncIterator[Connection]:
+    """A transaction in which the turn is held."""
+    async with database.transaction() as connection:
+        await hold(connection, turn)
+        yield connection
+
+
+async def begin(turn: Turn) -> RunChanged | None:
+    """Set the import's open run going, if it has one: a queued one, or one that a worker left behind."""
+    async with holding(turn) as connection:
+        return await import_runs.start(connection, turn.account_id, turn.automatic_import_id)
+
+
+async def complete(turn: Turn, *, stopped_by: RunStop | None = None) -> RunChanged:
+    """The import is served in this window; `stopped_by` is what ended it before its backlog did."""
+    async with holding(turn) as connection:
+        await _serve(connection, turn)
+        await connection.execute(
+            "UPDATE automatic_import SET backlog = $3, state = 'ACTIVE', state_reason = NULL,"
+            " consecutive_failures = 0, next_attempt_at = NULL WHERE account_id = $1 AND id = $2",
+            turn.account_id, turn.automatic_import_id, stopped_by is not None,
+        )  # fmt: skip
+        return await import_runs.finish(connection, turn.account_id, turn.automatic_import_id, stopped_by=stopped_by)
+
+
+async def postpone(turn: Turn) -> RunChanged:
+    """The service asked for more patience than the window has: the run ends, and nothing else is known."""
+    async with holding(turn) as connection:
+        await _serve(connection, turn)
+        return await import_runs.finish(
+            connection, turn.account_id, turn.automatic_import_id, stopped_by=RunStop.SERVICE
+        )
+
+
+async def wait(turn: Turn, *, until: datetime, reason: str | None) -> RunChanged:
+    """The service asked for patience: the run goes on at `until`, and says why."""
+    async with holding(turn) as connection:
+        return await import_runs.wait_for_service(
+            connection, turn.account_id, turn.automatic_import_id, until=until, reason=reason
+        )
+
+
+async def fail(turn: Turn, error: RunError) -> RunChanged:
+    """The run failed: the import is tried again in the next window, then farther apart each time."""
+    async with holding(turn) as connection:
+        await _serve(connection, turn)
+        await connection.execute(
+            """
+            UPDATE automatic_import SET state = 'FAILING', state_reason = $3,
+                consecutive_failures = consecutive_failures + 1,
+                next_attempt_at = served_window_ends_at
+                    + $4::float8 * (2 ^ least(consecutive_failures, $5) - 1) * interval '1 second'
+            WHERE account_id = $1 AND id = $2
+            """,
+            turn.account_id, turn.automatic_import_id, error.message, settings().cycle_seconds, MAX_FAILURE_DOUBLINGS,
+        )  # fmt: skip
+        return await import_runs.finish(connection, turn.account_id, turn.automatic_import_id, error=error)
+
+
+async def stop(turn: Turn, error: RunError) -> RunChanged:
+    """The run failed through no fault of the import's: nothing is held against it."""
+    async with holding(turn) as connection:
+        return await import_runs.finish(connection, turn.account_id, turn.automatic_import_id, error=error)
+
+
+async def cancel(turn: Turn) -> RunChanged:
+    """A user cancelled the run: what is stored stays, and the import goes on in the next window."""
+    async with holding(turn) as connection:
+        await _serve(connection, turn)
+        return await import_runs.finish(connection, turn.account_id, turn.automatic_import_id)
+
+
+async def forget_checkpoint(turn: Turn) -> None:
+    """The service does not know the checkpoint any more: one full sweep."""
+    async with holding(turn) as connection:
+        await connection.execute(
+            "UPDATE automatic_import SET checkpoint = NULL WHERE account_id = $1 AND id = $2",
+            turn.account_id, turn.automatic_import_id,
+        )  # fmt: skip
+
+
+async def _serve(connection: Connection, turn: Turn) -> None:
+    """The import had its turns in this window."""
+    await connection.execute(
+        "UPDATE automatic_import i SET served_window_ends_at = e.window_ends_at FROM external_account e"
+        " WHERE i.account_id = $1 AND i.id = $2 AND e.account_id = $1 AND e.id = $3",
+        turn.account_id, turn.automatic_import_id, turn.external_account_id,
+    )  # fmt: skip
