@@ -1,15 +1,19 @@
 """Who is asking: a bearer token, over HTTP in a header, over WebSocket in the `connection_init` payload."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from strawberry.exceptions import ConnectionRejectionError
+from strawberry.extensions import SchemaExtension
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import SubscribeMessage
+from strawberry.types.graphql import OperationType
 
 from api.context import Context
+from api.user_errors import Forbidden
 from domain import account
 from domain.account import Viewer
 
@@ -67,3 +71,16 @@ def bearer_token(authorization: object) -> str | None:
 def _unauthenticated(message: str) -> JSONResponse:
     error = {"message": message, "extensions": {"code": "UNAUTHENTICATED"}}
     return JSONResponse({"errors": [error]}, status_code=401, headers={"WWW-Authenticate": "Bearer"})
+
+
+class CheckScope(SchemaExtension):
+    """A token that is limited to reading changes nothing, one that is limited to writing sees nothing."""
+
+    def on_execute(self) -> Iterator[None]:
+        """Refuse the operation before anything of it runs."""
+        scope = account.WRITE if self.execution_context.operation_type is OperationType.MUTATION else account.READ
+        context: Context | None = self.execution_context.context
+        # Without a context nobody asks: the schema is printed or introspected by ourselves.
+        if context is not None and not context.known_viewer.may(scope):
+            raise Forbidden(f"Your token may not {scope}. Use one that was made with `--scope {scope}`.")
+        yield

@@ -1,15 +1,18 @@
 """Which errors clients see as they are, and what becomes of the others."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import strawberry
 import structlog
 from graphql import GraphQLError
 from strawberry.extensions import MaskErrors
+from strawberry.types import ExecutionResult
 from strawberry.types.execution import ExecutionContext
+from strawberry.types.graphql import OperationType
 
-from api.user_errors import BadUserInput, Unauthenticated
-from domain.errors import Refused, TokenRevoked
+from api.user_errors import BadUserInput, Forbidden, Unauthenticated
+from domain.errors import Misconfigured, Refused, TokenRevoked
 from domain.logs import trace
 
 log = structlog.get_logger()
@@ -39,6 +42,28 @@ class ShowErrors(MaskErrors):
 class ReportingSchema(strawberry.Schema):
     """A schema that logs what it masks, once, without anything that the client sent."""
 
+    async def execute(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any | None = None,
+        root_value: Any | None = None,
+        operation_name: str | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+    ) -> ExecutionResult:
+        """Run what has one answer. A subscription has many: it is for the transports that stream."""
+        allowed = {OperationType.QUERY, OperationType.MUTATION}
+        return await super().execute(
+            query,
+            variable_values,
+            context_value,
+            root_value,
+            operation_name,
+            allowed & set(allowed_operation_types or allowed),
+            operation_extensions,
+        )
+
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Log the errors that are our fault."""
         for error in errors:
@@ -48,6 +73,8 @@ class ReportingSchema(strawberry.Schema):
                     "graphql.unexpected_error",
                     path=".".join(str(part) for part in error.path or ()),
                     **trace(original),
+                    # Its message is for the operator, and holds no secret.
+                    reason=str(original) if isinstance(original, Misconfigured) else None,
                 )
 
 
@@ -64,7 +91,7 @@ def _told(original: Any) -> tuple[str, str]:
             return str(original), original.problems[0].code
         case TokenRevoked():
             return str(original), "UNAUTHENTICATED"
-        case BadUserInput() | Unauthenticated():
+        case BadUserInput() | Unauthenticated() | Forbidden():
             return original.message, str((original.extensions or {})["code"])
         case GraphQLError() if original.original_error is not None:
             return _told(original.original_error)

@@ -187,7 +187,10 @@ class ExternalAccountMutations:
             return ConnectServicePayload(user_errors=user_errors(refused))
         return ConnectServicePayload(external_account=await _shown(info, connected.id))
 
-    @strawberry.mutation(description="Give an external account new credentials. Its imports go on where they stopped.")
+    @strawberry.mutation(
+        description="Give an external account new credentials. Its imports go on where they stopped; those that a "
+        "disconnect paused wait to be resumed."
+    )
     async def reconnect_external_account(
         self,
         info: Info,

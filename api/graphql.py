@@ -79,4 +79,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return orjson.dumps(data).decode()
 
     def decode_json(self, data: str | bytes) -> object:
-        return orjson.loads(data)
+        decoded = orjson.loads(data)
+        if not isinstance(decoded, dict):
+            raise orjson.JSONDecodeError("A request is a JSON object.", str(data)[:50], 0)
+        return decoded

@@ -1,11 +1,15 @@
 """What keeps one request from taking the whole process: its size, and how much it may ask for."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+from graphql import GraphQLSyntaxError
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from strawberry.extensions import AddValidationRules, MaxTokensLimiter, ParserCache, ValidationCache
 
+from api.auth import CheckScope
 from api.errors import ShowErrors
 from api.query_cost import CostRule
 
@@ -13,12 +17,25 @@ MAX_BODY_BYTES = 256 * 1024
 MAX_TOKENS = 2000
 MAX_CACHED_DOCUMENTS = 128
 
+
+class DocumentCache(ParserCache):
+    """Keeps parsed documents. One that does not parse is left to the executor, which reports it on every transport."""
+
+    def on_parse(self) -> Iterator[None]:
+        """Answer from the cache where the document is in it."""
+        context = self.execution_context
+        with suppress(GraphQLSyntaxError):
+            context.graphql_document = self.cached_parse_document(context.query, **context.parse_options)
+        yield
+
+
 EXTENSIONS = (
     lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
     # One rule class for all requests: the cache of validations is keyed by the rules too.
     lambda: AddValidationRules([CostRule]),
-    lambda: ParserCache(maxsize=MAX_CACHED_DOCUMENTS),
+    lambda: DocumentCache(maxsize=MAX_CACHED_DOCUMENTS),
     lambda: ValidationCache(maxsize=MAX_CACHED_DOCUMENTS),
+    CheckScope,
     ShowErrors,
 )
 

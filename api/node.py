@@ -88,7 +88,7 @@ def key_of(type_name: str, text: str) -> UUID:
     """The key that a global id names, which must be of one type."""
     named, key = parse_id(text)
     if named != type_name:
-        raise BadUserInput(f"{_shown(text)} is the id of a {_shown(named)}, where one of a {type_name} is needed.")
+        raise BadUserInput(f"{_shown(text)} is the id of a {_shown(named)}, where the id of a {type_name} is needed.")
     return key
 
 

@@ -52,6 +52,7 @@ describe(
     FIELD_TYPE="A value did not fit its field's type, and was left out.",
     FIELD_LIMIT="A value was left out, because the service has as many fields here as there may be.",
     PROTECTED="The person has declined or bounced: their status was not raised.",
+    CONTACT_LIMIT="The confirmation is held back until the contact limit has room.",
 )
 
 RECORDS: Order[LedgerRow] = Order("records", lambda row: row.external_id, str)

@@ -13,7 +13,6 @@ describe(
     ErrorCode,
     "What kind of problem an input has.",
     name="UserErrorCode",
-    ALREADY_CONNECTED="This external account is connected already.",
     BLANK="Something has to be entered here.",
     CREDENTIALS_REJECTED="The service does not accept these credentials.",
     INVALID="The value does not fit; the message says why.",
@@ -46,6 +45,13 @@ class Unauthenticated(GraphQLError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, extensions={"code": "UNAUTHENTICATED"})
+
+
+class Forbidden(GraphQLError):
+    """The token's scopes do not reach that far."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, extensions={"code": "FORBIDDEN"})
 
 
 def object_of(value: object, field: str) -> Mapping[str, Any] | None:

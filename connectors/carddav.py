@@ -43,8 +43,13 @@ ADDRESS_DATA = "{urn:ietf:params:xml:ns:carddav}address-data"
 class Criteria(BaseModel):
     """Which contacts to import."""
 
+    model_config = ConfigDict(extra="forbid")
+
     address_book: str | None = Field(
-        None, title="Address book", description="Import this address book only; all of them if left empty."
+        None,
+        max_length=2000,
+        title="Address book",
+        description="Import this address book only; all of them if left empty.",
     )
 
 

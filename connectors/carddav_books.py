@@ -24,7 +24,10 @@ BOOK_PROPERTIES = (RESOURCE_TYPE, DISPLAY_NAME, SYNC_TOKEN, REPORTS)
 def _web_address(text: str) -> str:
     """Complete an address as people type it. User name and password in it would end up in logs."""
     address = text.strip()
-    url = httpx.URL(address if "://" in address else f"https://{address}")
+    try:
+        url = httpx.URL(address if "://" in address else f"https://{address}")
+    except httpx.InvalidURL:
+        url = httpx.URL("")
     if url.scheme not in {"http", "https"} or not url.host or url.userinfo:
         raise ValueError("must be an http or https address without user name and password")
     return str(url.copy_with(query=None, fragment=None))
@@ -33,11 +36,12 @@ def _web_address(text: str) -> str:
 class Credentials(BaseModel):
     """A login at a CardDAV server."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, extra="forbid")
 
     url: Annotated[str, AfterValidator(_web_address)] = Field(
         title="Server address",
         description="The address of the server, or of a single address book.",
+        max_length=2000,
         examples=["https://cloud.example.com", "https://contacts.icloud.com"],
     )
     username: str = Field(title="User name", min_length=1)

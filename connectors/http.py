@@ -6,6 +6,8 @@ import binascii
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from socket import SOCK_STREAM
 from typing import Any
 
 import httpx
@@ -33,9 +35,28 @@ def open_client(*, allow_private_hosts: bool) -> httpx.AsyncClient:
     Unless `allow_private_hosts`, it connects to globally reachable addresses only.
     """
     client = httpx.AsyncClient(
-        headers={"User-Agent": "Sluice"}, timeout=TIMEOUT, trust_env=False, follow_redirects=False
+        headers={"User-Agent": "Sluice"},
+        timeout=TIMEOUT,
+        trust_env=False,
+        follow_redirects=False,
+        event_hooks={"request": [] if allow_private_hosts else [_refuse_private_host]},
     )
     return client if allow_private_hosts else httpx_ssrf_protection(client)
+
+
+async def _refuse_private_host(request: httpx.Request) -> None:
+    """Look before connecting: httpx-secure looks at the connection made, which would tell open ports from closed ones.
+
+    What the name means may change in between; then httpx-secure still ends the connection unused.
+    """
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(request.url.host, request.url.port, type=SOCK_STREAM)
+    except OSError as error:
+        raise httpx.ConnectError("the host has no address", request=request) from error
+    if not all(ip_address(str(address[0]).partition("%")[0]).is_global for *_, address in found):
+        raise SSRFProtectionError(
+            "private address", request=request, hostname=request.url.host, ip_addr=None, port=request.url.port or 0
+        )
 
 
 async def request(client: httpx.AsyncClient, method: str, url: httpx.URL | str, **options: Any) -> httpx.Response:

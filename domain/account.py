@@ -12,8 +12,12 @@ from uuid_utils.compat import uuid7
 from domain import credentials, database
 from domain.errors import Misconfigured
 from domain.models import Account, ApiToken, PlanTier
+from domain.names import check_name
 from domain.settings import settings
 
+READ, WRITE = "read", "write"
+SCOPES = (READ, WRITE)
+"""What a token may be limited to: queries and subscriptions, or mutations. Without any it may do all."""
 TOKEN_PREFIX = "slc_"  # noqa: S105
 
 
@@ -25,9 +29,14 @@ class Viewer:
     token_id: UUID
     scopes: frozenset[str]
 
+    def may(self, scope: str) -> bool:
+        """Whether the token's scopes allow it."""
+        return not self.scopes or scope in self.scopes
+
 
 async def find_or_create_account(name: str) -> Account:
     """The account called `name`, made on the default plan where there is none."""
+    name = check_name(name)
     plan = settings().new_account_plan
     if not await PlanTier.exists(key=plan):
         known = ", ".join([tier.key async for tier in PlanTier.all().order_by("contact_limit")])
@@ -45,6 +54,9 @@ async def find_or_create_account(name: str) -> Account:
 
 async def create_token(account_id: UUID, *, name: str = "", scopes: Sequence[str] = ()) -> str:
     """A new bearer token. Only its SHA-256 is kept: it cannot be shown again."""
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown:
+        raise Misconfigured(f"There is no scope {unknown[0]!r}. Scopes: {', '.join(SCOPES)}.")
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     await ApiToken.create(account_id=account_id, token_hash=_hash(token), name=name, scopes=list(scopes))
     return token

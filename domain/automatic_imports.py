@@ -6,7 +6,7 @@ the change wins (R14); what asks for a cycle sets `next_cycle_at` in that same t
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -22,8 +22,8 @@ from domain.audit import record_audit
 from domain.catalogue import Catalogue
 from domain.enums import ExternalAccountHealth, ImportState, OverwritePolicy, RunTrigger
 from domain.errors import ErrorCode, Problem, Refused, not_found
-from domain.lists import check_name
 from domain.models import AutomaticImport, ContactList, ExternalAccount, ImportList, ImportTag, Tag
+from domain.names import check_name
 from domain.queue import Queue
 
 ADVISED_PER_SERVICE = 2
@@ -99,13 +99,14 @@ async def update(
     )
     async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_UPDATED"):
         locked = await get(account_id, import_id)
-        values: dict[str, Any] = {"revision": F("revision") + 1}
-        if changes.name is not None:
-            values["name"] = changes.name.strip()
+        values: dict[str, Any] = {"name": (changes.name if changes.name is not None else locked.name).strip()}
         if changes.name_policy is not None:
             values["name_policy"] = changes.name_policy
         if changes.phone_policy is not None:
             values["phone_policy"] = changes.phone_policy
+        if replace(changes, name=None) != ImportChanges():
+            # A new name is nothing to a page under way; everything else is.
+            values["revision"] = F("revision") + 1
         backfill = changes.criteria is not None and criteria != locked.criteria
         if backfill:
             values |= {"criteria": criteria} | _from_the_start() | _try_again()
@@ -147,9 +148,10 @@ async def run_now(viewer: Viewer, import_id: UUID, *, full: bool, queue: Queue) 
         automatic_import = await get(viewer.account_id, import_id)
         if automatic_import.state == ImportState.PAUSED:
             raise Refused(Problem(ErrorCode.PAUSED, "This import is paused. Resume it first.", ("id",)))
-        values: dict[str, Any] = {"revision": F("revision") + 1} | _try_again()
+        # No new revision unless the page under way reads the wrong things: what is asked for is under way already.
+        values: dict[str, Any] = _try_again()
         if full:
-            values |= _from_the_start()
+            values |= _from_the_start() | {"revision": F("revision") + 1}
         await _row(viewer.account_id, import_id).update(**values)
         await _ask_for_cycle(viewer.account_id, external_account.id, import_id, RunTrigger.USER)
     await queue.wake()
@@ -160,6 +162,7 @@ async def delete(viewer: Viewer, import_id: UUID) -> None:
     """Delete the import. Its contacts and fields stay, and so does its ledger: an import made anew finds them."""
     async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_DELETED"):
         await _row(viewer.account_id, import_id).update(deleted_at=datetime.now(UTC), revision=F("revision") + 1)
+        await ledger.leave_waiting_room(viewer.account_id, import_id)
         await import_runs.cancel_open(viewer.account_id, [import_id])
 
 
@@ -254,9 +257,7 @@ async def _checked(
     try:
         canonical = catalogue.check_criteria(service, criteria)
     except Refused as refused:
-        problems += [
-            Problem(problem.code, problem.message, ("criteria", *problem.field)) for problem in refused.problems
-        ]
+        problems += refused.inside("criteria").problems
     lists = await ContactList.filter(account_id=viewer.account_id, id__in=list_ids).values_list("id", flat=True)
     tags = await Tag.filter(account_id=viewer.account_id, id__in=tag_ids).values_list("id", flat=True)
     for field_name, noun, wanted, found in (

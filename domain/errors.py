@@ -11,12 +11,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 
 class ErrorCode(StrEnum):
     """What kind of problem a user's input has."""
 
-    ALREADY_CONNECTED = "ALREADY_CONNECTED"
     BLANK = "BLANK"
     CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
     INVALID = "INVALID"
@@ -48,6 +48,12 @@ class Refused(SluiceError):
     def __init__(self, *problems: Problem) -> None:
         super().__init__("; ".join(problem.message for problem in problems))
         self.problems: Sequence[Problem] = problems
+
+    def inside(self, field: str) -> Self:
+        """The same problems, of an object that stands in `field`."""
+        return type(self)(
+            *(Problem(problem.code, problem.message, (field, *problem.field)) for problem in self.problems)
+        )
 
 
 def not_found(noun: str, *field: str) -> Refused:

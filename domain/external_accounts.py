@@ -25,7 +25,7 @@ async def connect(
 ) -> ExternalAccount:
     """Connect a login after asking the service whose it is. Connecting the same one again renews its credentials."""
     find_service(catalogue, service)
-    checked = catalogue.check_credentials(service, credentials)
+    checked = _checked(catalogue, service, credentials)
     remote = await catalogue.identify(service, checked)
     existing = await ExternalAccount.get_or_none(
         account_id=viewer.account_id, service=service, remote_identity=remote.identity
@@ -46,8 +46,9 @@ async def connect(
             await record_audit(viewer, "EXTERNAL_ACCOUNT_CONNECTED", row_id, service=service)
             return created
     except IntegrityError:
-        message = "This external account was connected a moment ago by somebody else."
-        raise Refused(Problem(ErrorCode.ALREADY_CONNECTED, message, ("credentials",))) from None
+        # Somebody connected it a moment ago: the same again renews its credentials.
+        made = await ExternalAccount.get(account_id=viewer.account_id, service=service, remote_identity=remote.identity)
+        return await _renew(viewer, made, checked, remote)
 
 
 async def reconnect(
@@ -55,7 +56,7 @@ async def reconnect(
 ) -> ExternalAccount:
     """Give an external account new credentials, which must open the same account at the service (R15)."""
     external_account = await get(viewer.account_id, external_account_id)
-    checked = catalogue.check_credentials(external_account.service, credentials)
+    checked = _checked(catalogue, external_account.service, credentials)
     remote = await catalogue.identify(external_account.service, checked)
     if remote.identity != external_account.remote_identity:
         message = f"These credentials open {remote.label}, not {external_account.label}. Connect it as a new one."
@@ -134,6 +135,13 @@ async def _renew(
             await cycle.ask_for(connection, viewer.account_id, external_account.id)
         await record_audit(viewer, "EXTERNAL_ACCOUNT_RECONNECTED", external_account.id)
     return await row.get()
+
+
+def _checked(catalogue: Catalogue, service: str, credentials: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return catalogue.check_credentials(service, credentials)
+    except Refused as refused:
+        raise refused.inside("credentials") from None
 
 
 def _seal(credentials: Mapping[str, Any], row: UUID) -> bytes:

@@ -22,7 +22,7 @@ TABLE = """(
     SELECT i.account_id, i.id, i.external_account_id, e.service, i.name, i.criteria, i.state_reason, i.name_policy,
         i.phone_policy, i.backlog, i.source_remaining, i.next_attempt_at, i.created_at, e.health_reason,
         e.next_cycle_at, e.window_used, e.window_ends_at,
-        CASE WHEN e.health = 'HEALTHY' THEN i.state ELSE 'NEEDS_RECONNECT' END AS state
+        CASE WHEN e.health = 'HEALTHY' OR i.state = 'PAUSED' THEN i.state ELSE 'NEEDS_RECONNECT' END AS state
     FROM automatic_import i
     JOIN external_account e ON e.account_id = i.account_id AND e.id = i.external_account_id
     WHERE i.deleted_at IS NULL

@@ -23,10 +23,12 @@ class Settings(BaseSettings):
         description="Keys that encrypt credentials, as `id:base64` of 32 bytes, comma-separated. "
         "The first encrypts, all decrypt.",
     )
-    cycle_seconds: float = Field(1800, gt=0, description="Seconds between two checks of an external account.")
-    cap: int = Field(500, ge=1, description="Contacts written per external account and cycle.")
+    cycle_seconds: float = Field(
+        1800, gt=0, le=604_800, description="Seconds between two checks of an external account."
+    )
+    cap: int = Field(500, ge=1, le=1_000_000_000, description="Contacts written per external account and cycle.")
     lease_seconds: float = Field(
-        45, gt=0, description="Seconds without a sign of life after which a worker's cycle is taken over."
+        45, gt=0, le=3600, description="Seconds without a sign of life after which a worker's cycle is taken over."
     )
     allow_private_hosts: bool = Field(
         False, description="Let users connect services on private and loopback addresses."
@@ -35,7 +37,7 @@ class Settings(BaseSettings):
         (), description="Origins whose pages may call the API, comma-separated."
     )
     new_account_plan: str = Field("contacts-10000", description="The plan tier a new account starts on.")
-    database_pool: int = Field(10, ge=2, description="The most database connections one process opens.")
+    database_pool: int = Field(10, ge=2, le=1000, description="The most database connections one process opens.")
     fast_executor: bool = Field(True, description="Complete plain GraphQL fields by compiled plans.")
     log_format: str = Field("json", pattern="^(json|console)$", description="How logs are written: json or console.")
 

@@ -83,7 +83,11 @@ def _validated(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
         raise Refused(
             *(
                 # pydantic's own text quotes the input only in `input`, which stays here: it may be a secret.
-                Problem(ErrorCode.INVALID, f"{detail['msg']}.", tuple(str(part) for part in detail["loc"]))
+                Problem(
+                    ErrorCode.INVALID,
+                    f"{detail['msg'].removeprefix('Value error, ').rstrip('.')}.",
+                    tuple(str(part) for part in detail["loc"]),
+                )
                 for detail in error.errors(include_input=False, include_url=False)
             )
         ) from None

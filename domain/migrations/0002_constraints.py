@@ -116,8 +116,7 @@ CREATE UNIQUE INDEX import_run_open_key ON import_run (account_id, automatic_imp
 CREATE INDEX import_run_import_idx ON import_run (account_id, automatic_import_id, id);
 """
 
-# No foreign key to contact: it costs a third of the write speed. tests/domain/test_ledger.py holds its promise.
-# No `position` for most: only waiting and duplicate rows are ever ordered by it.
+# No foreign key to contact: it costs a third of the write speed. The property test of `ingest` holds its promise.
 LEDGER = """
 CREATE SEQUENCE ledger_position_seq;
 ALTER TABLE ledger DROP CONSTRAINT ledger_pkey,

@@ -205,7 +205,8 @@ async def test_an_import_is_paused_resumed_run_and_deleted(
         (ExternalAccountHealth.HEALTHY, ImportState.FAILING, "FAILING"),
         (ExternalAccountHealth.HEALTHY, ImportState.NEEDS_REVIEW, "NEEDS_REVIEW"),
         (ExternalAccountHealth.NEEDS_RECONNECT, ImportState.ACTIVE, "NEEDS_RECONNECT"),
-        (ExternalAccountHealth.DISCONNECTED, ImportState.PAUSED, "NEEDS_RECONNECT"),
+        (ExternalAccountHealth.DISCONNECTED, ImportState.ACTIVE, "NEEDS_RECONNECT"),
+        (ExternalAccountHealth.DISCONNECTED, ImportState.PAUSED, "PAUSED"),
     ],
 )
 async def test_the_state_is_what_the_owner_has_to_see(
@@ -244,7 +245,7 @@ async def test_a_backlog_tells_what_is_left_and_when_it_will_be_in(client: Clien
     configure(cap=500, cycle_seconds=1800)
     window_ends_at = datetime.now(UTC) + timedelta(minutes=10)
     external_account = await make_external_account(client.account_id, window_used=499, window_ends_at=window_ends_at)
-    automatic_import = await make_import(external_account, source_total=1503)
+    automatic_import = await make_import(external_account, source_remaining=1501)
     for number in range(2):
         await make_ledger_row(automatic_import, f"r{number}", state=LedgerState.SKIPPED, code="NO_EMAIL")
 
@@ -260,7 +261,7 @@ async def test_a_backlog_tells_what_is_left_and_when_it_will_be_in(client: Clien
 
 
 async def test_an_import_that_has_caught_up_has_no_backlog(client: Client, external_account: ExternalAccount) -> None:
-    automatic_import = await make_import(external_account, backlog=False, source_total=10)
+    automatic_import = await make_import(external_account, backlog=False, source_remaining=10)
 
     assert await shown(client, automatic_import, "backlog { remaining }") == {"backlog": None}
 

@@ -102,7 +102,7 @@ async def test_a_disconnect_erases_the_credentials_and_pauses_the_imports(client
     assert data["disconnectExternalAccount"] == {
         "externalAccount": {
             "health": "DISCONNECTED",
-            "automaticImports": [{"name": "Customers", "state": "NEEDS_RECONNECT"}],
+            "automaticImports": [{"name": "Customers", "state": "PAUSED"}],
         },
         "userErrors": [],
     }

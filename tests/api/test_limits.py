@@ -164,7 +164,7 @@ async def test_what_is_wrong_with_a_request_is_said(
         (b"{", "Unable to parse request body as JSON"),
         (b'{"query": 1}', "The GraphQL operation's `query` must be a string or null, if provided."),
         (b"{}", "No GraphQL query found in the request"),
-        (b"[]", "Batching is not enabled"),
+        (b"[]", "Unable to parse request body as JSON"),
     ],
 )
 async def test_a_body_that_is_no_operation_is_refused_in_json(client: Client, content: bytes, message: str) -> None:

