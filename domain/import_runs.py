@@ -142,7 +142,10 @@ async def finish(
     stopped_by: RunStop | None = None,
     error: RunError | None = None,
 ) -> RunChanged:
-    """End the import's open run. Where it has none, the cycle found nothing: that is counted as one more check."""
+    """End the import's open run. Where it has none, the cycle found nothing: that is counted as one more check.
+
+    With an error it FAILED, unless something stopped it that the next window may find gone.
+    """
     run_id = await open_for_repeats(connection, account_id, automatic_import_id)
     row = await connection.fetchrow(
         """
@@ -151,7 +154,7 @@ async def finish(
             finished_at = now(), last_checked_at = now(), revision = revision + 1
         WHERE account_id = $1 AND id = $2 RETURNING id, revision
         """,
-        account_id, run_id, RunState.FAILED if error else RunState.COMPLETED, stopped_by,
+        account_id, run_id, RunState.FAILED if error and stopped_by is None else RunState.COMPLETED, stopped_by,
         error.code if error else None, error.message if error else None,
     )  # fmt: skip
     return _changed(account_id, automatic_import_id, row)

@@ -79,12 +79,13 @@ async def complete(turn: Turn, *, stopped_by: RunStop | None = None) -> RunChang
         return await import_runs.finish(connection, turn.account_id, turn.automatic_import_id, stopped_by=stopped_by)
 
 
-async def postpone(turn: Turn) -> RunChanged:
-    """The service asked for more patience than the window has: the run ends, and nothing else is known."""
+async def postpone(turn: Turn, *, reason: str) -> RunChanged:
+    """The service asked for more patience than the window has: the run ends, and nothing is held against the import."""
     async with holding(turn) as connection:
         await _serve(connection, turn)
+        error = RunError(code="SERVICE_UNAVAILABLE", message=reason)
         return await import_runs.finish(
-            connection, turn.account_id, turn.automatic_import_id, stopped_by=RunStop.SERVICE
+            connection, turn.account_id, turn.automatic_import_id, stopped_by=RunStop.SERVICE, error=error
         )
 
 

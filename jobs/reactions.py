@@ -116,7 +116,7 @@ async def _wait(ctx: Context, work: CycleWork, turn: Turn, until: datetime, reas
     if until < work.window_ends_at:
         await _publish_unless_superseded(ctx, turns.wait(turn, until=until, reason=reason))
     else:
-        await _publish_unless_superseded(ctx, turns.postpone(turn))
+        await _publish_unless_superseded(ctx, turns.postpone(turn, reason=reason))
 
 
 async def _publish_unless_superseded(ctx: Context, ending: Awaitable[RunChanged]) -> None:

@@ -54,9 +54,9 @@ async def database_url() -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[None]:
-    """The models, connected to a database of the test's own."""
-    await open_database(database_url)
+async def database() -> AsyncIterator[None]:
+    """The models, connected to an empty database that no other test uses meanwhile. Its schema is not to be changed."""
+    await open_database(await databases.emptied_database())
     yield
     await close_database()
 

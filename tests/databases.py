@@ -11,6 +11,15 @@ import asyncpg
 from domain import database
 
 TEMPLATE = "sluice_test_template"
+EMPTY = """
+DELETE FROM outcome;
+DELETE FROM automatic_import;
+DELETE FROM account;
+UPDATE plan_tier SET contact_limit = split_part(key, '-', 2)::integer;
+"""
+"""Everything else goes with its account."""
+
+_made: set[str] = set()
 
 
 def server_url() -> str:
@@ -39,6 +48,22 @@ async def fresh_database() -> AsyncIterator[str]:
         yield url_of(name)
     finally:
         await _maintain(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def emptied_database() -> str:
+    """The URL of this process's database, without a row of the tests before: a third of the time of a fresh one."""
+    name = f"sluice_test_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+    if name not in _made:
+        await _maintain(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await _maintain(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}", since_15=" STRATEGY FILE_COPY")
+        _made.add(name)
+        return url_of(name)
+    connection = await asyncpg.connect(url_of(name))
+    try:
+        await connection.execute(EMPTY)
+    finally:
+        await connection.close()
+    return url_of(name)
 
 
 async def _maintain(*statements: str, since_15: str = "") -> None:

@@ -1,5 +1,6 @@
 """External accounts, the catalogue and the account over GraphQL."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -264,3 +265,25 @@ async def test_the_account_tells_how_full_it_is(client: Client, active: int, war
         "autoUpgrade": False,
         "warning": warning,
     }
+
+
+async def test_the_same_login_connected_many_times_at_once_is_one_and_nobody_is_refused(client: Client) -> None:
+    connect = (
+        'mutation { connectService(input: {service: "sample", credentials: {token: "good"}}) {'
+        " externalAccount { id } userErrors { code } } }"
+    )
+
+    answers = await asyncio.gather(*(client.data(connect) for _ in range(8)))
+
+    payloads = [answer["connectService"] for answer in answers]
+    assert [payload["userErrors"] for payload in payloads] == [[]] * 8
+    assert len({payload["externalAccount"]["id"] for payload in payloads}) == 1
+    assert await ExternalAccount.filter(account_id=client.account_id).count() == 1
+
+
+async def test_problems_of_credentials_are_named_by_their_place_in_the_input(client: Client) -> None:
+    answer = await client.data(
+        'mutation { connectService(input: {service: "sample", credentials: {}}) { userErrors { code field } } }'
+    )
+
+    assert answer["connectService"]["userErrors"] == [{"code": "INVALID", "field": ["credentials", "token"]}]

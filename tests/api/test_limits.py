@@ -117,6 +117,7 @@ async def test_an_unexpected_error_is_masked_and_logged_once_without_what_was_se
     with structlog.testing.capture_logs() as logs:
         await Account.raw("ALTER TABLE contact RENAME COLUMN phone TO phones")
         answer = await client.ask(query, email="secret@example.com")
+        await Account.raw("ALTER TABLE contact RENAME COLUMN phones TO phone")
 
     assert answer == {
         "data": {"contact": None, "account": {"contactUsage": {"limit": 1000}}},
@@ -172,3 +173,14 @@ async def test_a_body_that_is_no_operation_is_refused_in_json(client: Client, co
         400,
         {"errors": [{"message": message, "extensions": {"code": "BAD_REQUEST"}}]},
     )
+
+
+@pytest.mark.parametrize("document", ["{", "{ " + "x " * 3000 + "}"], ids=["unfinished", "too-many-tokens"])
+async def test_a_document_that_does_not_parse_is_reported_by_streaming_transports_too(document: str) -> None:
+    stream = await schema.stream(document)
+
+    answers = [answer async for answer in stream]
+
+    assert [[error.message[:13] for error in getattr(answer, "errors", None) or []] for answer in answers] == [
+        ["Syntax Error:"]
+    ]

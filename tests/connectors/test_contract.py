@@ -251,3 +251,13 @@ def test_a_service_is_described(key: str) -> None:
     assert service.key == key
     assert service.documentation_url.startswith("https://")
     assert len({field.key for field in service.fields}) == len(service.fields) > 0
+
+
+@pytest.mark.parametrize("key", SERVICES)
+def test_what_a_user_enters_is_checked_strictly_and_never_repeated(key: str) -> None:
+    service = SERVICES[key]
+
+    assert service.credentials.model_config.get("hide_input_in_errors") is True
+    assert service.credentials.model_config.get("extra") == "forbid"
+    # A criterion that is not understood must not import everything (R2).
+    assert service.criteria.model_config.get("extra") == "forbid"

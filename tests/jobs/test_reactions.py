@@ -93,7 +93,7 @@ async def test_a_wait_beyond_the_window_ends_the_run(stage: Stage) -> None:
     await stage.cycle()
 
     run = (await stage.runs(import_id))[0]
-    assert (run.state, run.stopped_by) == (RunState.COMPLETED, RunStop.SERVICE)
+    assert (run.state, run.stopped_by, run.error_message) == (RunState.COMPLETED, RunStop.SERVICE, "429")
     assert seconds_from_now((await stage.external_account()).next_cycle_at) == pytest.approx(7200, abs=5)
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from domain import database
@@ -50,8 +51,11 @@ async def test_a_failure_in_the_last_statement_takes_the_whole_page_back(source:
         "CREATE TRIGGER fail BEFORE UPDATE OF read_count ON import_run FOR EACH ROW EXECUTE FUNCTION fail()"
     )
 
-    with pytest.raises(Exception, match="no"):
-        await source.send(record("ann"))
+    try:
+        with pytest.raises(asyncpg.InternalServerError, match="no"):
+            await source.send(record("ann"))
+    finally:
+        await database.fetch("DROP FUNCTION fail() CASCADE")
 
     assert await trace() == (0, 0, 0, 0)
     assert (await AutomaticImport.get()).checkpoint is None
