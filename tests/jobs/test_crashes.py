@@ -24,6 +24,7 @@ from jobs.catalogue import ConnectorCatalogue
 from tests.configuration import Configure
 from tests.fakes import RecordingQueue
 
+CARDS = 600
 PATIENCE = 30.0
 """Seconds after which a test gives up."""
 
@@ -116,7 +117,7 @@ def carddav(directory: Path) -> Iterator[tuple[dict[str, str], SampleBook]]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with radicale(directory / "radicale", port) as server:
-        book = write_vcards(server)
+        book = write_vcards(server, CARDS)
         yield {"url": server.url, "username": server.username, "password": server.password}, book
 
 

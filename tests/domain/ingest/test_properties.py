@@ -105,7 +105,7 @@ async def check_again(source: Source, pages: Sequence[tuple[Sequence[Record], Se
     await check_invariants()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(PAGES)
 def test_whatever_is_sent_the_books_balance(pages: Sequence[tuple[Sequence[Record], Sequence[str]]]) -> None:
     asyncio.run(send_all(pages))
