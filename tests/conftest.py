@@ -75,6 +75,14 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
     settings.cache_clear()
 
 
+STARTS_PROCESSES = ("tests/jobs/test_crashes.py", "tests/api/cli/", "tests/api/embedded/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that start processes wait more than they work: first, so that the others fill the gaps."""
+    items.sort(key=lambda item: not item.nodeid.startswith(STARTS_PROCESSES))
+
+
 class NetworkBlockedError(RuntimeError):
     """A test wanted to leave this machine. Not an OSError, so that no code takes it for a failing service."""
 
