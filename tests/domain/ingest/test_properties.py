@@ -28,7 +28,9 @@ RECORDS = st.builds(
     values=st.fixed_dictionaries({}, optional=VALUES),
 )
 DELETED = st.lists(st.sampled_from("123456"), max_size=2)
-PAGES = st.lists(st.tuples(st.lists(RECORDS, max_size=6), DELETED), max_size=6)
+LIMITS = st.sampled_from([0, 1, 2, 1000])
+PAGES = st.lists(st.tuples(st.lists(RECORDS, max_size=6), DELETED, LIMITS), max_size=6)
+Pages = Sequence[tuple[Sequence[Record], Sequence[str], int]]
 
 INVARIANTS = {
     "a linked record has its contact": """
@@ -77,24 +79,32 @@ async def check_invariants() -> None:
     assert broken == dict.fromkeys(INVARIANTS, 0)
 
 
-async def send_all(pages: Sequence[tuple[Sequence[Record], Sequence[str]]]) -> None:
+async def active() -> int:
+    return int((await database.fetch("SELECT active_contacts FROM account"))[0]["active_contacts"])
+
+
+async def send_all(pages: Pages) -> None:
     async with databases.fresh_database() as url:
         await database.open_database(url)
         try:
             source = await make_source()
             source.specs = FIELDS
-            for records, deleted in pages:
+            for records, deleted, limit in pages:
+                await database.fetch("UPDATE plan_tier SET contact_limit = $1", limit)
+                before = await active()
                 assert await send(source, records, deleted) == len(records)
                 await check_invariants()
+                # A lower limit deactivates nobody; a higher one is reached, never passed.
+                assert await active() <= max(before, limit)
             await send(source, [], [])
             await check_again(source, pages)
         finally:
             await database.close_database()
 
 
-async def check_again(source: Source, pages: Sequence[tuple[Sequence[Record], Sequence[str]]]) -> None:
+async def check_again(source: Source, pages: Pages) -> None:
     """The last page once more writes nothing."""
-    records = list({record.external_id: record for records, _ in pages for record in records}.values())
+    records = list({record.external_id: record for records, _, _ in pages for record in records}.values())
     await send(source, records, [])
     await send(source, [], [])
     await send(source, records, [])
@@ -107,5 +117,5 @@ async def check_again(source: Source, pages: Sequence[tuple[Sequence[Record], Se
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(PAGES)
-def test_whatever_is_sent_the_books_balance(pages: Sequence[tuple[Sequence[Record], Sequence[str]]]) -> None:
+def test_whatever_is_sent_the_books_balance(pages: Pages) -> None:
     asyncio.run(send_all(pages))
