@@ -69,13 +69,6 @@ class OutcomeCounts:
     protected: int = strawberry.field(description="Contacts that have declined or bounced: their status stayed.")
 
 
-@strawberry.type(description="What a run did not send. An automatic import sends none of these.")
-class SilencedEffects:
-    autoresponders: int = strawberry.field(description="Automatic mails.")
-    webhooks: int = strawberry.field(description="Contact webhooks.")
-    notifications: int = strawberry.field(description="Notifications of list owners.")
-
-
 @strawberry.type(description="Why a run failed.")
 class ImportRunError:
     code: str = strawberry.field(description="What kind of failure it is, for programs.")
@@ -88,7 +81,7 @@ class OutcomeFilter:
     code: OutcomeCode | None = strawberry.field(default=None, description="Those with this code.")
 
 
-@strawberry.type(description="One attempt of one automatic import. Cycles that find nothing extend the last run.")
+@strawberry.type(description="One attempt of one automatic import. Cycles that find nothing share one row.")
 class ImportRun(Node):
     key: strawberry.Private[UUID]
     import_key: strawberry.Private[UUID]
@@ -100,15 +93,14 @@ class ImportRun(Node):
     checks: int = strawberry.field(description="How many cycles this run stands for.")
     last_checked_at: datetime | None = strawberry.field(description="When the service was last asked.")
     counts: OutcomeCounts = strawberry.field(description="How many records met which outcome.")
-    kept_silent: SilencedEffects = strawberry.field(description="What was not sent.")
-    error: ImportRunError | None = strawberry.field(description="Why it failed; else null.")
+    error: ImportRunError | None = strawberry.field(description="Why it failed, waits or was stopped; else null.")
     created_at: datetime = strawberry.field(description="When it was asked for.")
     started_at: datetime | None = strawberry.field(description="When a worker began.")
     finished_at: datetime | None = strawberry.field(description="When it was over.")
 
     @classmethod
     def of(cls, row: Run) -> Self:
-        counts, silenced = row.counts, row.silenced
+        counts = row.counts
         return cls(
             id=global_id("ImportRun", row.id),
             key=row.id,
@@ -129,11 +121,6 @@ class ImportRun(Node):
                 waiting=counts.waiting,
                 failed=counts.failed,
                 protected=counts.protected,
-            ),
-            kept_silent=SilencedEffects(
-                autoresponders=silenced.autoresponders,
-                webhooks=silenced.webhooks,
-                notifications=silenced.notifications,
             ),
             error=ImportRunError(code=row.error.code, message=row.error.message) if row.error else None,
             created_at=row.created_at,

@@ -55,7 +55,10 @@ class RunTrigger(StrEnum):
 
 
 class RunState(StrEnum):
-    """Where a run stands. QUEUED, RUNNING, WAITING_FOR_SERVICE and NEEDS_REVIEW are open; the others are final."""
+    """Where a run stands. QUEUED, RUNNING, WAITING_FOR_SERVICE and NEEDS_REVIEW are open; the others are final.
+
+    Only a COMPLETED run that found nothing is opened again, by the next cycle that finds nothing: they share a row.
+    """
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"

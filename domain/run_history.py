@@ -14,7 +14,7 @@ from domain.keyset import Select, Slice, Span
 
 COLUMNS = """id, automatic_import_id, trigger, state, stopped_by, waiting_until, revision, checks, last_checked_at,
     read_count, created_count, updated_count, unchanged_count, skipped_count, waiting_count, failed_count,
-    protected_count, silenced_autoresponders, silenced_webhooks, silenced_notifications, error_code, error_message,
+    protected_count, error_code, error_message,
     created_at, started_at, finished_at"""
 
 
@@ -33,15 +33,6 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Silenced:
-    """What a run did not send (R10)."""
-
-    autoresponders: int
-    webhooks: int
-    notifications: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A run as it is shown."""
 
@@ -55,7 +46,6 @@ class Run:
     checks: int
     last_checked_at: datetime | None
     counts: Counts
-    silenced: Silenced
     error: RunError | None
     created_at: datetime
     started_at: datetime | None
@@ -148,11 +138,6 @@ def _row(row: asyncpg.Record) -> Run:
             waiting=row["waiting_count"],
             failed=row["failed_count"],
             protected=row["protected_count"],
-        ),
-        silenced=Silenced(
-            autoresponders=row["silenced_autoresponders"],
-            webhooks=row["silenced_webhooks"],
-            notifications=row["silenced_notifications"],
         ),
         error=RunError(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None,
         created_at=row["created_at"],

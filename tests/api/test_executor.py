@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from api.contacts import Contact
 from api.context import Context
 from api.executor import CompiledExecutor
-from api.import_runs import ImportRun, ImportRunError, OutcomeCounts, SilencedEffects
+from api.import_runs import ImportRun, ImportRunError, OutcomeCounts
 from api.schema import build_schema
 from domain import account, database
 from domain.account import Viewer
@@ -183,7 +183,6 @@ def _runs() -> st.SearchStrategy[Any]:
                 "revision": revision,
                 "waiting_until": waiting,
                 "counts": counts,
-                "kept_silent": SilencedEffects(autoresponders=0, webhooks=0, notifications=0),
                 "error": error,
             },
         ),
@@ -201,7 +200,7 @@ ODD_FAST, ODD_STOCK = (
 ODD_QUERY = """{
     contacts { id email firstName lastName phone status createdAt updatedAt again: email }
     one { __typename ...names }
-    runs { id state revision waitingUntil counts { read created } keptSilent { webhooks } error { code message } }
+    runs { id state revision waitingUntil counts { read created } error { code message } }
 } fragment names on Contact { email firstName ... on Node { id } }"""
 
 
