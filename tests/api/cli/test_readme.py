@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -86,30 +87,27 @@ def ask(deployment: dict[str, str], document: str, **variables: object) -> httpx
     )
 
 
-def test_the_script_imports_an_address_book_to_its_end(imported: str) -> None:
+def test_the_script_imports_an_address_book_and_the_page_shows_it(deployment: dict[str, str], imported: str) -> None:
     last = imported.splitlines()[-1]
+    found = ask(deployment, DOCUMENTS[0], search="person", after=None).json()["data"]["contacts"]
+    run = first_message(deployment)
+
     assert "'state': 'COMPLETED'" in last
     assert f"'read': {CARDS}" in last
-
-
-def test_the_pages_query_answers_what_the_script_imported(deployment: dict[str, str], imported: str) -> None:
-    found = ask(deployment, DOCUMENTS[0], search="person", after=None).json()["data"]["contacts"]
-
-    assert len(found["edges"]) == 50
-    assert found["pageInfo"]["hasNextPage"] is True
+    assert (len(found["edges"]), found["pageInfo"]["hasNextPage"]) == (50, True)
     assert {edge["node"]["status"] for edge in found["edges"]} == {"ACTIVE"}
+    assert (run["state"], run["counts"]["read"]) == ("COMPLETED", CARDS)
 
 
-def test_the_pages_subscription_shows_the_present_state_first(deployment: dict[str, str], imported: str) -> None:
+def first_message(deployment: dict[str, str]) -> dict[str, Any]:
+    """What the page's subscription is told first."""
     node = ask(deployment, "{ automaticImports { edges { node { id } } } }").json()["data"]["automaticImports"]
     body = {"query": DOCUMENTS[1], "variables": {"automaticImportId": node["edges"][0]["node"]["id"]}}
     headers = {"Authorization": f"Bearer {deployment['SLUICE_TOKEN']}", "Accept": "text/event-stream"}
-
     with httpx.stream("POST", f"{deployment['SLUICE_URL']}/graphql", headers=headers, json=body, timeout=10) as stream:
         first = next(line for line in stream.iter_lines() if line.startswith("data:"))
-
-    run = json.loads(first.removeprefix("data:"))["data"]["importRunProgress"]
-    assert (run["state"], run["counts"]["read"]) == ("COMPLETED", CARDS)
+    told: dict[str, Any] = json.loads(first.removeprefix("data:"))["data"]["importRunProgress"]
+    return told
 
 
 def test_every_document_of_the_readme_is_valid() -> None:
