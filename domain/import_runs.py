@@ -63,10 +63,10 @@ async def open_for_repeats(connection: Connection, account_id: UUID, automatic_i
         return UUID(str(found["id"]))
     rows = await connection.fetch(
         """
-        UPDATE import_run SET state = 'RUNNING', checks = checks + 1, finished_at = NULL, stopped_by = NULL
+        UPDATE import_run SET state = 'RUNNING', checks = checks + 1, finished_at = NULL
         WHERE account_id = $1 AND id = (
             SELECT id FROM import_run WHERE account_id = $1 AND automatic_import_id = $2 ORDER BY id DESC LIMIT 1
-        ) AND state = 'COMPLETED' AND NOT found_something
+        ) AND state = 'COMPLETED' AND NOT found_something AND stopped_by IS NULL
         RETURNING id
         """,
         account_id, automatic_import_id,

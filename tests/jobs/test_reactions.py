@@ -196,3 +196,18 @@ async def test_a_service_without_a_connector_fails_with_its_name(stage: Stage) -
 
     run = (await stage.runs(import_id))[0]
     assert (run.state, run.error_message) == (RunState.FAILED, "This version of Sluice has no connector for gone.")
+
+
+async def test_a_run_that_the_service_stopped_stays_in_the_history_as_it_was(stage: Stage) -> None:
+    import_id = await stage.add_import(TransientError("429", retry_after=timedelta(hours=2)))
+    await stage.cycle()
+    await database.fetch("UPDATE external_account SET not_before = NULL, next_cycle_at = now()")
+    await stage.next_window()
+
+    await stage.cycle()
+
+    runs = await stage.runs(import_id)
+    assert [run.state for run in runs] == [RunState.COMPLETED, RunState.COMPLETED]
+    assert (runs[0].stopped_by, runs[0].error_message, runs[0].checks) == (RunStop.SERVICE, "429", 1)
+    assert runs[1].stopped_by is None
+    assert runs[1].error_message is None
