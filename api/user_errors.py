@@ -14,14 +14,17 @@ describe(
     "What kind of problem an input has.",
     name="UserErrorCode",
     BLANK="Something has to be entered here.",
+    CONTACT_LIMIT="The plan's contact limit has no room: choose a larger plan, or unsubscribe or delete contacts.",
     CREDENTIALS_REJECTED="The service does not accept these credentials.",
     INVALID="The value does not fit; the message says why.",
     NEEDS_RECONNECT="The service does not accept the stored credentials any more: reconnect first.",
+    NEEDS_REVIEW="The automatic import waits for your judgement: approve its run, or drop it.",
     NOT_FOUND="Your account has nothing with this id.",
     PAUSED="The automatic import is paused: resume it first.",
     SERVICE_UNAVAILABLE="The service cannot be reached now: try again later.",
     TAKEN="The name is in use.",
     TOO_LONG="The text is too long.",
+    UNDO_EXPIRED="What is needed to undo this is not kept any more.",
     WRONG_EXTERNAL_ACCOUNT="The credentials open another account at the service than the one connected.",
 )
 

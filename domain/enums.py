@@ -128,3 +128,13 @@ class TaskState(StrEnum):
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
+
+
+class TaskKind(StrEnum):
+    """What a background task does."""
+
+    APPLY_TARGETS = "APPLY_TARGETS"
+    DRAIN_WAITING_ROOM = "DRAIN_WAITING_ROOM"
+    ERASE_CONTACT = "ERASE_CONTACT"
+    PREVIEW = "PREVIEW"
+    UNDO = "UNDO"

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 log = structlog.get_logger()
 
-TICK, SYNC = "tick", "sync_external_account"
+TICK, SYNC, TASK = "tick", "sync_external_account", "run_background_task"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class ArqQueue:
     redis: ArqRedis
 
     async def wake(self) -> None:
-        """Look for due external accounts now. Where Redis is away, the next tick does."""
+        """Look for due external accounts and background tasks now. Where Redis is away, the next tick does."""
         try:
             await self.redis.enqueue_job(TICK)
         except (RedisError, OSError) as error:

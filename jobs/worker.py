@@ -20,9 +20,10 @@ from domain import database, retention
 from domain.errors import Misconfigured
 from domain.logs import configure_logging
 from domain.settings import settings
+from jobs.background_tasks import run_background_task
 from jobs.cycle import tick
 from jobs.events import RedisEvents
-from jobs.queue import SYNC, TICK, ArqQueue
+from jobs.queue import SYNC, TASK, TICK, ArqQueue
 from jobs.sync_external_account import sync_external_account
 
 log = structlog.get_logger()
@@ -59,6 +60,7 @@ def make_worker(redis: ArqRedis, *, services: Mapping[str, Service] = SERVICES, 
     return Worker(
         functions=[
             func(cast("WorkerCoroutine", sync_external_account), name=SYNC),
+            func(cast("WorkerCoroutine", run_background_task), name=TASK),
             func(cast("WorkerCoroutine", tick), name=TICK),
         ],
         cron_jobs=[

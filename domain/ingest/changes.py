@@ -28,6 +28,18 @@ class Change:
     def __bool__(self) -> bool:
         return bool(self.columns or self.values or self.lists or self.tags)
 
+    @property
+    def after(self) -> dict[str, Any]:
+        """The values as written, in the form of `before`, and the lists and tags that were added."""
+        after = dict(self.columns)
+        if self.values:
+            after["field_values"] = self.values
+        if self.lists:
+            after["lists"] = [list_id for list_id, _ in self.lists]
+        if self.tags:
+            after["tags"] = list(self.tags)
+        return after
+
 
 def column_changes(item: Item, contact: Draft, base: Entry | None, known: Known) -> dict[str, Any]:
     """Names and phone that changed at the source, under the import's policies (R8). Null never clears them."""

@@ -192,9 +192,9 @@ async def _insert_outcomes(connection: Connection, turn: Turn, run_id: UUID, dec
     await connection.execute(
         """
         INSERT INTO outcome (account_id, day, run_id, automatic_import_id,
-            id, external_id, contact_id, outcome, code, notes, before)
+            id, external_id, contact_id, outcome, code, notes, before, after)
         SELECT $1, (now() AT TIME ZONE 'UTC')::date, $2, $3, u.* FROM unnest($4::uuid[], $5::text[], $6::uuid[],
-            $7::text[], $8::text[], $9::jsonb[], $10::jsonb[]) u
+            $7::text[], $8::text[], $9::jsonb[], $10::jsonb[], $11::jsonb[]) u
         """,
         turn.account_id, run_id, turn.automatic_import_id,
         [uuid7() for _ in decisions],
@@ -204,6 +204,11 @@ async def _insert_outcomes(connection: Connection, turn: Turn, run_id: UUID, dec
         [d.code.value if d.code else None for d in decisions],
         [orjson.dumps(list(d.change.notes)).decode() for d in decisions],
         [orjson.dumps(dict(d.change.before)).decode() if d.change.before else None for d in decisions],
+        # A contact that was created is undone as a whole; what became of an updated one has to be compared.
+        [
+            orjson.dumps(d.change.after, default=str).decode() if d.outcome is Outcome.UPDATED else None
+            for d in decisions
+        ],
     )  # fmt: skip
 
 

@@ -19,7 +19,16 @@ from domain.models.contacts import (
     Tombstone,
 )
 from domain.models.imports import AutomaticImport, ExternalAccount, ImportList, ImportTag
-from domain.models.runs import ImportRun, LedgerEntry, RecordOutcome, SweepSeen
+from domain.models.runs import (
+    ImportPreview,
+    ImportRun,
+    ImportUndo,
+    LedgerEntry,
+    MissingRecord,
+    RecordOutcome,
+    SweepPage,
+    UndoneRecord,
+)
 
 __all__ = [
     "Account",
@@ -34,14 +43,18 @@ __all__ = [
     "CustomField",
     "ExternalAccount",
     "ImportList",
+    "ImportPreview",
     "ImportRun",
     "ImportTag",
+    "ImportUndo",
     "LedgerEntry",
+    "MissingRecord",
     "PlanTier",
     "RecordOutcome",
     "Subscription",
     "Suppression",
-    "SweepSeen",
+    "SweepPage",
     "Tag",
     "Tombstone",
+    "UndoneRecord",
 ]

@@ -50,16 +50,21 @@ class ApiToken(Model):
 
 
 class BackgroundTask(Model):
-    """The outbox: work that must happen because of a commit, written in its transaction."""
+    """The outbox: work that must happen because of a commit, written in its transaction.
+
+    `subject` is what the work is about: while a task of its kind is queued for it, another changes nothing.
+    """
 
     id = new_id()
     account_id = fields.UUIDField()
     kind = fields.CharField(max_length=64)
+    subject = fields.UUIDField()
     arguments = fields.JSONField[dict[str, object]](default=dict)
     state = fields.CharEnumField(TaskState, max_length=16, default=TaskState.QUEUED)
     progress = fields.JSONField[dict[str, object]](default=dict)
     attempts = fields.IntField(default=0)
     run_at = fields.DatetimeField(auto_now_add=True)
+    lease_token = fields.UUIDField(null=True)
     lease_expires_at = fields.DatetimeField(null=True)
     error_message = fields.TextField(null=True)
     created_at = fields.DatetimeField(auto_now_add=True)

@@ -38,7 +38,9 @@ class ExternalAccount(Model):
 class AutomaticImport(Model):
     """A recurring import. `revision` is raised by every edit, pause, delete, disconnect and undo: it fences pages.
 
-    It is due in a window until `served_window_ends_at` names that window, or while it has an open run.
+    It is due in a window until `served_window_ends_at` names that window, or while it has an open run. `sweep` numbers
+    the sweep under way, which began at `sweep_started_at`, else the last; `sweep_is_whole` is false where part of it
+    was read under other credentials. `guard` is what the guard against accidents counts until the pass is complete.
     """
 
     id = new_id()
@@ -56,7 +58,10 @@ class AutomaticImport(Model):
     revision = fields.IntField(default=1)
     source_remaining = fields.IntField(null=True)
     backlog = fields.BooleanField(default=True)
-    sweep = fields.IntField(default=1)
+    sweep = fields.IntField(default=0)
+    sweep_started_at = fields.DatetimeField(null=True)
+    sweep_is_whole = fields.BooleanField(default=True, db_default=True)
+    guard = fields.JSONField[dict[str, object]](default=dict, db_default={})
     served_window_ends_at = fields.DatetimeField(null=True)
     consecutive_failures = fields.IntField(default=0)
     next_attempt_at = fields.DatetimeField(null=True)

@@ -12,13 +12,14 @@ import orjson
 from pydantic import BaseModel
 
 from connectors.base import Authorization, Checkpoint, Page, RemoteAccount, Service, ServiceCategory
-from domain import cycle, database, import_runs
+from domain import background_tasks, cycle, database, import_runs
 from domain.account import find_or_create_account
 from domain.credentials import key_ring
 from domain.enums import RunTrigger
 from domain.events import RunChanged
 from domain.models import AutomaticImport, ExternalAccount, ImportRun
 from domain.records import Record
+from jobs.background_tasks import run_background_task
 from jobs.reactions import Context
 from jobs.sync_external_account import sync_external_account
 
@@ -172,6 +173,13 @@ class Stage:
             await sync_external_account(
                 self.context, str(claim.account_id), str(claim.external_account_id), str(claim.lease_token)
             )
+        return len(claims)
+
+    async def work(self) -> int:
+        """Let a worker claim the background tasks that are due, and do them. Returns how many there were."""
+        claims = await background_tasks.claim_due(10)
+        for account_id, task_id, lease_token in claims:
+            await run_background_task(self.context, str(account_id), str(task_id), str(lease_token))
         return len(claims)
 
     async def next_window(self) -> None:

@@ -1,0 +1,87 @@
+"""The contact limit: only ACTIVE contacts count, and none is added beyond it (R11).
+
+The account's row guards it. A transaction that changes the number of ACTIVE contacts holds that row, after external
+account and import, before any contact; the count is the row's own, never COUNT(*).
+"""
+
+from uuid import UUID
+
+from domain import background_tasks
+from domain.audit import record_engine_audit
+from domain.database import Connection
+from domain.enums import TaskKind
+from domain.errors import ErrorCode, Problem, Refused
+
+WARN_FROM = 0.9
+"""From this part of the limit on, payloads warn."""
+
+
+async def hold(connection: Connection, account_id: UUID) -> int:
+    """Hold the account's row. Returns how many more contacts may be ACTIVE."""
+    # FOR UPDATE would block every insert that references the account, and deadlock.
+    room: int = await connection.fetchval(
+        "SELECT greatest(0, t.contact_limit - a.active_contacts) FROM account a"
+        " JOIN plan_tier t ON t.key = a.plan_tier_key WHERE a.id = $1 FOR NO KEY UPDATE OF a",
+        account_id,
+    )
+    return room
+
+
+async def upgrade(connection: Connection, account_id: UUID, *, wanted: int) -> int:
+    """With auto-upgrade on, move to the lowest tier with room for `wanted` more, or to the ceiling.
+
+    The account's row is held. Returns how many more contacts may be ACTIVE then.
+    """
+    tiers = await connection.fetch(
+        """
+        SELECT t.key, t.contact_limit - a.active_contacts AS room, a.plan_tier_key AS present FROM account a
+        JOIN plan_tier p ON p.key = a.plan_tier_key
+        LEFT JOIN plan_tier c ON c.key = a.auto_upgrade_ceiling_key
+        JOIN plan_tier t ON t.contact_limit > p.contact_limit
+            AND t.contact_limit <= coalesce(c.contact_limit, t.contact_limit)
+        WHERE a.id = $1 AND a.auto_upgrade ORDER BY t.contact_limit
+        """,
+        account_id,
+    )  # fmt: skip
+    if not tiers:
+        return await hold(connection, account_id)
+    chosen = next((tier for tier in tiers if tier["room"] >= wanted), tiers[-1])
+    await connection.execute("UPDATE account SET plan_tier_key = $2 WHERE id = $1", account_id, chosen["key"])
+    await record_engine_audit(
+        connection, account_id, "PLAN_UPGRADED", account_id, before=chosen["present"], after=chosen["key"]
+    )
+    room: int = max(0, chosen["room"])
+    return room
+
+
+async def require_room(connection: Connection, account_id: UUID, *, wanted: int = 1) -> None:
+    """Hold the account's row; Refused where a user asks for more ACTIVE contacts than may be."""
+    if await hold(connection, account_id) >= wanted or await upgrade(connection, account_id, wanted=wanted) >= wanted:
+        return
+    message = "Your plan's contact limit is reached. Choose a larger plan, or unsubscribe or delete contacts."
+    raise Refused(Problem(ErrorCode.CONTACT_LIMIT, message))
+
+
+async def count_active(connection: Connection, account_id: UUID, delta: int) -> None:
+    """Add to the number of ACTIVE contacts. Where that makes room, the waiting room drains at once."""
+    if delta:
+        await connection.execute(
+            "UPDATE account SET active_contacts = active_contacts + $2 WHERE id = $1", account_id, delta
+        )
+    if delta < 0:
+        await ask_for_draining(connection, account_id)
+
+
+async def ask_for_draining(connection: Connection, account_id: UUID) -> None:
+    """There may be room: where somebody waits for it, a task lets them in."""
+    if await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM ledger WHERE account_id = $1 AND code = 'CONTACT_LIMIT')", account_id
+    ):
+        await background_tasks.enqueue(connection, account_id, TaskKind.DRAIN_WAITING_ROOM, subject=account_id)
+
+
+def warning(active: int, limit: int) -> str | None:
+    """What to tell people from 90 % of the limit on."""
+    if active < WARN_FROM * limit:
+        return None
+    return f"{active:,} of {limit:,} contacts of your plan are used; new ones wait when there is no room."
