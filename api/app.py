@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from tortoise.exceptions import BaseORMException
 
+from api import outcomes_csv
 from api.auth import Authentication
 from api.graphql import GraphQLEndpoint, Services
 from api.limits import BodyLimit
@@ -62,6 +63,7 @@ def create_app(
         routes=[
             Route("/graphql", graphql),
             WebSocketRoute("/graphql", graphql),
+            Route(outcomes_csv.PATH, outcomes_csv.download),
             Route("/healthz", _healthz),
             Route("/readyz", partial(_readyz, needed)),
         ],
@@ -69,7 +71,7 @@ def create_app(
             Middleware(
                 CORSMiddleware,
                 allow_origins=origins,
-                allow_methods=["POST"],
+                allow_methods=["GET", "POST"],
                 allow_headers=["authorization", "content-type"],
             )
         ],

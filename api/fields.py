@@ -1,15 +1,18 @@
 """Custom fields in the schema."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Self
 from uuid import UUID
 
 import strawberry
 
-from api.context import Info, account_id
+from api.context import Info, account_id, viewer
 from api.enums import describe
-from api.node import Node, global_id, node_type, show
+from api.node import Node, global_id, key_of, node_type, show
 from api.pagination import After, Before, Connection, First, Last, Order, connection, span
-from domain import shown_fields
+from api.user_errors import UserError, user_errors
+from domain import field_changes, shown_fields
+from domain.errors import Refused
 from domain.records import FieldType
 from domain.shown_fields import ShownField
 
@@ -84,6 +87,86 @@ class FieldQueries:
         wanted = shown_fields.FieldFilter(service=filter.service, type=filter.type) if filter else None
         rows = await shown_fields.page(account_id(info), page, wanted or shown_fields.FieldFilter())
         return connection(rows, FIELDS, Field.of)
+
+
+@strawberry.input(description="What to change of a field.")
+class UpdateFieldInput:
+    id: strawberry.ID = strawberry.field(description="The field.")
+    title: str = strawberry.field(description="What people read.")
+
+
+@strawberry.type(description="What became of a wish to change a field.")
+class UpdateFieldPayload:
+    field: Field | None = strawberry.field(
+        default=None, description="The field as it is now; null where there are errors."
+    )
+    user_errors: Sequence[UserError] = strawberry.field(default=(), description="Every problem of the input.")
+
+
+@strawberry.input(description="A field to delete.")
+class DeleteFieldInput:
+    id: strawberry.ID = strawberry.field(description="The field.")
+
+
+@strawberry.type(description="What became of a wish to delete a field.")
+class DeleteFieldPayload:
+    deleted_field_id: strawberry.ID | None = strawberry.field(
+        default=None, description="The id of what is gone, for `restoreField`; null where there are errors."
+    )
+    user_errors: Sequence[UserError] = strawberry.field(default=(), description="Every problem of the input.")
+
+
+@strawberry.input(description="A deleted field to have again.")
+class RestoreFieldInput:
+    id: strawberry.ID = strawberry.field(description="The field.")
+
+
+@strawberry.type(description="What became of a wish to have a deleted field again.")
+class RestoreFieldPayload:
+    field: Field | None = strawberry.field(
+        default=None, description="The field as it is now; null where there are errors."
+    )
+    user_errors: Sequence[UserError] = strawberry.field(default=(), description="Every problem of the input.")
+
+
+@strawberry.type
+class FieldMutations:
+    @strawberry.mutation(description="Give a field another title. Its personalization tag stays.")
+    async def update_field(self, info: Info, input: UpdateFieldInput) -> UpdateFieldPayload:  # noqa: A002
+        key = key_of("Field", input.id)
+        try:
+            await field_changes.rename(viewer(info), key, title=input.title)
+        except Refused as refused:
+            return UpdateFieldPayload(user_errors=user_errors(refused))
+        return UpdateFieldPayload(field=await _shown(info, key))
+
+    @strawberry.mutation(
+        description="Delete a field. It is not shown any more, and automatic imports neither write it nor make it"
+        " again. `restoreField` brings it back."
+    )
+    async def delete_field(self, info: Info, input: DeleteFieldInput) -> DeleteFieldPayload:  # noqa: A002
+        try:
+            await field_changes.delete(viewer(info), key_of("Field", input.id))
+        except Refused as refused:
+            return DeleteFieldPayload(user_errors=user_errors(refused))
+        return DeleteFieldPayload(deleted_field_id=input.id)
+
+    @strawberry.mutation(
+        description="Have a deleted field again, with the values it had. Automatic imports write it again with the next"
+        " change of each record."
+    )
+    async def restore_field(self, info: Info, input: RestoreFieldInput) -> RestoreFieldPayload:  # noqa: A002
+        key = key_of("Field", input.id)
+        try:
+            await field_changes.restore(viewer(info), key)
+        except Refused as refused:
+            return RestoreFieldPayload(user_errors=user_errors(refused))
+        return RestoreFieldPayload(field=await _shown(info, key))
+
+
+async def _shown(info: Info, key: UUID) -> Field | None:
+    row = (await shown_fields.by_ids(account_id(info), [key])).get(key)
+    return Field.of(row) if row is not None else None
 
 
 node_type("Field", ShownField, read=shown_fields.by_ids, show=Field.of)

@@ -23,6 +23,7 @@ from domain import (
     targets,
 )
 from domain.keyset import Slice, Span
+from domain.undo import overview
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -62,6 +63,30 @@ class Loaders:
             return dict.fromkeys(keys, fields)
 
         return self._many(load)
+
+    @cached_property
+    def field(self) -> DataLoader[UUID, shown_fields.ShownField | None]:
+        return self._one(shown_fields.by_ids)
+
+    @cached_property
+    def contact_list(self) -> DataLoader[UUID, targets.ListRow | None]:
+        return self._one(targets.lists_by_ids)
+
+    @cached_property
+    def tag(self) -> DataLoader[UUID, targets.TagRow | None]:
+        return self._one(targets.tags_by_ids)
+
+    @cached_property
+    def place_in_line(self) -> DataLoader[int, int | None]:
+        return self._one(ledger.places_in_line)
+
+    @cached_property
+    def contact_count_of_list(self) -> DataLoader[UUID, targets.MemberCount]:
+        return self._many(targets.counts_of_lists)
+
+    @cached_property
+    def contact_count_of_tag(self) -> DataLoader[UUID, targets.MemberCount]:
+        return self._many(targets.counts_of_tags)
 
     @cached_property
     def tags_of_contact(self) -> DataLoader[UUID, list[targets.TagRow]]:
@@ -110,6 +135,14 @@ class Loaders:
     @cached_property
     def tags_of_import(self) -> DataLoader[UUID, list[targets.TagRow]]:
         return self._many(targets.tags_of_imports)
+
+    @cached_property
+    def import_run(self) -> DataLoader[UUID, run_history.Run | None]:
+        return self._one(run_history.by_ids)
+
+    @cached_property
+    def records_of_undo(self) -> DataLoader[PartOf[overview.UndoneFilter], Slice[overview.UndoneRow]]:
+        return self._parts(overview.records_of_undos)
 
     @cached_property
     def last_run_of_import(self) -> DataLoader[UUID, run_history.Run | None]:

@@ -92,6 +92,11 @@ def key_of(type_name: str, text: str) -> UUID:
     return key
 
 
+def optional_key_of(type_name: str, text: str | None) -> UUID | None:
+    """The key in a node's id, where one is given."""
+    return None if text is None else key_of(type_name, text)
+
+
 def keys_of(type_name: str, texts: Sequence[str] | None) -> list[UUID] | None:
     """The keys that global ids name; None where there is no list at all."""
     return None if texts is None else [key_of(type_name, text) for text in texts]

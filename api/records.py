@@ -1,18 +1,24 @@
 """The ledger's records and the runs' outcomes in the schema."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Self
 from uuid import UUID
 
 import strawberry
+from strawberry.scalars import JSON
 
 from api.contacts import Contact
 from api.context import Info, loaders
 from api.enums import describe
+from api.fields import Field
+from api.lists import ContactList, Tag
 from api.pagination import Order
+from domain import ledger, outcomes
 from domain.enums import LedgerState, Outcome, OutcomeCode, OutcomeNote
 from domain.ledger import LedgerRow
 from domain.outcomes import OutcomeRow
+from domain.shown_fields import ShownField
 
 describe(
     LedgerState,
@@ -59,9 +65,47 @@ RECORDS: Order[LedgerRow] = Order("records", lambda row: row.external_id, str)
 OUTCOMES: Order[OutcomeRow] = Order("outcomes", lambda row: row.id, UUID)
 
 
+@strawberry.input(description="Which records; all that is given counts.")
+class RecordFilter:
+    state: LedgerState | None = strawberry.field(default=None, description="Those in this state.")
+    code: OutcomeCode | None = strawberry.field(default=None, description="Those with this code.")
+    email: str | None = strawberry.field(
+        default=None, description="Those with this address, whatever its case; one that is not valid, as it was given."
+    )
+    external_id: str | None = strawberry.field(default=None, description="The one with this id at the service.")
+
+    def to_domain(self) -> ledger.RecordFilter:
+        return ledger.RecordFilter(state=self.state, code=self.code, email=self.email, external_id=self.external_id)
+
+
+WRITTEN_AS = {"first_name": "firstName", "last_name": "lastName"}
+"""Columns of a contact whose names in the schema differ."""
+
+
+@strawberry.type(description="A value of a contact, before and after.")
+class ValueChange:
+    name: str = strawberry.field(
+        description="What changed: `email`, `firstName`, `lastName`, `phone`, `status`, or a custom field's title."
+    )
+    field: Field | None = strawberry.field(description="The custom field; null for a column, or where it is deleted.")
+    before: JSON | None = strawberry.field(description="The value before; null where there was none.")
+    after: JSON | None = strawberry.field(description="The value after; null where it was emptied.")
+
+    @classmethod
+    def of(cls, change: outcomes.ValueChange, field: ShownField | None) -> Self:
+        column = change.column
+        return cls(
+            name=WRITTEN_AS.get(column, column) if column else field.title if field else "a deleted field",
+            field=Field.of(field) if field else None,
+            before=change.before,
+            after=change.after,
+        )
+
+
 @strawberry.type(description="A record of the service, as an automatic import last saw it, and what became of it.")
 class SourceRecord:
     contact_key: strawberry.Private[UUID | None]
+    position: strawberry.Private[int]
     external_id: str = strawberry.field(description="Its id at the service.")
     state: LedgerState = strawberry.field(description="The present truth about it.")
     code: OutcomeCode | None = strawberry.field(description="Why it is not linked; null where it is.")
@@ -73,6 +117,7 @@ class SourceRecord:
     def of(cls, row: LedgerRow) -> Self:
         return cls(
             contact_key=row.contact_id,
+            position=row.position,
             external_id=row.external_id,
             state=row.state,
             code=row.code,
@@ -85,10 +130,22 @@ class SourceRecord:
     async def contact(self, info: Info) -> Contact | None:
         return await _contact(info, self.contact_key)
 
+    @strawberry.field(
+        description="Its place in the account's waiting room, from 1; null where it does not wait for room in the"
+        " contact limit, or its import is paused."
+    )
+    async def waiting_position(self, info: Info) -> int | None:
+        if self.code is not OutcomeCode.CONTACT_LIMIT:
+            return None
+        return await loaders(info).place_in_line.load(self.position)
+
 
 @strawberry.type(description="What became of one record in one run, where that differs from the time before.")
 class RecordOutcome:
     contact_key: strawberry.Private[UUID | None]
+    changed: strawberry.Private[Sequence[outcomes.ValueChange]]
+    list_keys: strawberry.Private[Sequence[UUID]]
+    tag_keys: strawberry.Private[Sequence[UUID]]
     external_id: str = strawberry.field(description="The record's id at the service.")
     outcome: Outcome = strawberry.field(description="What became of it.")
     code: OutcomeCode | None = strawberry.field(description="Why it was skipped, waits or failed; else null.")
@@ -99,6 +156,9 @@ class RecordOutcome:
     def of(cls, row: OutcomeRow) -> Self:
         return cls(
             contact_key=row.contact_id,
+            changed=row.changes,
+            list_keys=row.list_ids,
+            tag_keys=row.tag_ids,
             external_id=row.external_id,
             outcome=row.outcome,
             code=row.code,
@@ -109,6 +169,23 @@ class RecordOutcome:
     @strawberry.field(description="The contact that it is about; null where there is none (any more).")
     async def contact(self, info: Info) -> Contact | None:
         return await _contact(info, self.contact_key)
+
+    @strawberry.field(description="The values that a known contact had and got, where its outcome is UPDATED.")
+    async def changes(self, info: Info) -> list[ValueChange]:
+        field_keys = [change.field_id for change in self.changed if change.field_id is not None]
+        fields = dict(zip(field_keys, await loaders(info).field.load_many(field_keys), strict=True))
+        return [
+            ValueChange.of(change, fields.get(change.field_id) if change.field_id else None) for change in self.changed
+        ]
+
+    @strawberry.field(description="The lists that a known contact was subscribed to.")
+    async def lists_added(self, info: Info) -> list[ContactList]:
+        found = await loaders(info).contact_list.load_many(self.list_keys)
+        return [ContactList.of(row) for row in found if row is not None]
+
+    @strawberry.field(description="The tags that a known contact got.")
+    async def tags_added(self, info: Info) -> list[Tag]:
+        return [Tag.of(row) for row in await loaders(info).tag.load_many(self.tag_keys) if row is not None]
 
 
 async def _contact(info: Info, key: UUID | None) -> Contact | None:

@@ -7,16 +7,18 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from api import limits
-from api.account import AccountQueries
+from api.account import AccountMutations, AccountQueries
 from api.automatic_imports import AutomaticImportMutations, AutomaticImportQueries
 from api.catalogue import CatalogueQueries
-from api.contacts import ContactQueries
+from api.contacts import ContactMutations, ContactQueries
 from api.context import Info, account_id
 from api.errors import ReportingSchema
 from api.executor import CompiledExecutor
 from api.external_accounts import ExternalAccountMutations, ExternalAccountQueries
-from api.fields import FieldQueries
+from api.fields import FieldMutations, FieldQueries
+from api.import_previews import ImportPreviewMutations, ImportPreviewQueries
 from api.import_runs import ImportRunMutations, ImportRunQueries, ImportRunSubscriptions
+from api.import_undos import ImportUndoMutations, ImportUndoQueries
 from api.lists import ListMutations, ListQueries
 from api.node import Node, find_node
 
@@ -43,6 +45,8 @@ class Query(
     ExternalAccountQueries,
     AutomaticImportQueries,
     ImportRunQueries,
+    ImportUndoQueries,
+    ImportPreviewQueries,
 ):
     pass
 
@@ -50,7 +54,17 @@ class Query(
 @strawberry.type(
     description="What can be changed. Problems of the input come back as `userErrors`, all at once, and change nothing."
 )
-class Mutation(ExternalAccountMutations, AutomaticImportMutations, ImportRunMutations, ListMutations):
+class Mutation(
+    AccountMutations,
+    ContactMutations,
+    FieldMutations,
+    ExternalAccountMutations,
+    AutomaticImportMutations,
+    ImportRunMutations,
+    ImportUndoMutations,
+    ListMutations,
+    ImportPreviewMutations,
+):
     pass
 
 

@@ -13,10 +13,12 @@ describe(
     ErrorCode,
     "What kind of problem an input has.",
     name="UserErrorCode",
+    ALREADY_UNDONE="The run is undone already.",
     BLANK="Something has to be entered here.",
     CONTACT_LIMIT="The plan's contact limit has no room: choose a larger plan, or unsubscribe or delete contacts.",
     CREDENTIALS_REJECTED="The service does not accept these credentials.",
     INVALID="The value does not fit; the message says why.",
+    IN_USE="Something else needs it; the message says what to change first.",
     NEEDS_RECONNECT="The service does not accept the stored credentials any more: reconnect first.",
     NEEDS_REVIEW="The automatic import waits for your judgement: approve its run, or drop it.",
     NOT_FOUND="Your account has nothing with this id.",
@@ -25,6 +27,7 @@ describe(
     TAKEN="The name is in use.",
     TOO_LONG="The text is too long.",
     UNDO_EXPIRED="What is needed to undo this is not kept any more.",
+    UNDO_UNDER_WAY="Runs of this automatic import are being undone: wait until that is done.",
     WRONG_EXTERNAL_ACCOUNT="The credentials open another account at the service than the one connected.",
 )
 

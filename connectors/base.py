@@ -29,8 +29,10 @@ Checkpoint = Mapping[str, Any]
 class Page:
     """Records, and the checkpoint that is true once they are stored.
 
-    `fields` describes every key that occurs in the records' values. `complete` ends a sweep: only then does
-    absence mean anything. `wait` says "ask again then", which is no error (a bulk operation still running).
+    `fields` describes every key that occurs in the records' values. `sweep`: it belongs to a reading of everything
+    that matches, which begins where there is no checkpoint or behind a page that is `complete`, and ends with the next
+    such page: only then does absence mean anything. `wait` says "ask again then", which is no error (a bulk operation
+    still running).
     `remaining` is how many records this pass still has after this page, where the service tells.
     """
 
@@ -38,6 +40,7 @@ class Page:
     checkpoint: Checkpoint
     fields: Mapping[str, FieldSpec] = field(default_factory=dict)
     deleted_ids: Sequence[str] = ()
+    sweep: bool = False
     complete: bool = False
     wait: timedelta | None = None
     remaining: int | None = None

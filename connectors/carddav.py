@@ -140,11 +140,12 @@ class CardDav:
                     fields={key: vcard.field_spec(key) for record in records for key in record.values},
                     deleted_ids=[path for path in paths if found.changes[path] is None],
                     checkpoint=State(sweeping=state.sweeping, books=done).model_dump(mode="json"),
+                    sweep=state.sweeping,
                     remaining=remaining,
                 )
         if state.sweeping:
             checkpoint = State(sweeping=False, books=done).model_dump(mode="json")
-            yield Page(records=[], checkpoint=checkpoint, complete=True, remaining=0)
+            yield Page(records=[], checkpoint=checkpoint, sweep=True, complete=True, remaining=0)
 
     async def _books(self) -> list[AddressBook]:
         books = await address_books(self._dav, await find_place(self._dav, self._credentials))

@@ -4,8 +4,10 @@ import asyncio
 import base64
 import binascii
 import re
+import ssl
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import cache
 from ipaddress import ip_address
 from socket import SOCK_STREAM
 from typing import Any
@@ -35,6 +37,7 @@ def open_client(*, allow_private_hosts: bool) -> httpx.AsyncClient:
     Unless `allow_private_hosts`, it connects to globally reachable addresses only.
     """
     client = httpx.AsyncClient(
+        verify=_tls(),
         headers={"User-Agent": "Sluice"},
         timeout=TIMEOUT,
         trust_env=False,
@@ -42,6 +45,12 @@ def open_client(*, allow_private_hosts: bool) -> httpx.AsyncClient:
         event_hooks={"request": [] if allow_private_hosts else [_refuse_private_host]},
     )
     return client if allow_private_hosts else httpx_ssrf_protection(client)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Made once: reading the certificates takes longer than a cycle that finds nothing."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 async def _refuse_private_host(request: httpx.Request) -> None:

@@ -4,18 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from domain import database, ledger
-
-WARN_FROM = 0.9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A rung of the ladder of plans."""
-
-    key: str
-    name: str
-    contact_limit: int
+from domain import contact_limit, database, ledger, plans
+from domain.plans import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,24 +19,18 @@ class AccountRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContactUsage:
-    """The ACTIVE contacts, the plan's limit, and the new contacts that wait for room."""
+    """The ACTIVE contacts, the plan's limit, and the new contacts that wait for room.
+
+    `next_plan` is the rung above the present one. `ceiling` is how far auto-upgrade goes, None: to the highest plan.
+    """
 
     active: int
     limit: int
     waiting: int
     auto_upgrade: bool
-
-    @property
-    def warning(self) -> str | None:
-        """What to tell the account from 90 % on."""
-        if self.active < self.limit * WARN_FROM:
-            return None
-        if self.active < self.limit:
-            return f"{self.active} of your {self.limit} active contacts are used. At the limit, new contacts wait."
-        return (
-            f"Your plan's limit of {self.limit} active contacts is reached: {self.waiting} new contacts wait for room."
-            " Updates of known contacts go on."
-        )
+    next_plan: Plan | None
+    ceiling: Plan | None
+    warning: str | None
 
 
 async def by_ids(account_id: UUID, wanted: Sequence[UUID]) -> dict[UUID, AccountRow]:
@@ -70,14 +54,24 @@ async def by_ids(account_id: UUID, wanted: Sequence[UUID]) -> dict[UUID, Account
 async def usage(account_id: UUID) -> ContactUsage:
     """The usage as it stands."""
     rows = await database.fetch(
-        "SELECT t.contact_limit, a.active_contacts, a.auto_upgrade FROM account a"
+        "SELECT t.contact_limit, a.active_contacts, a.auto_upgrade, a.auto_upgrade_ceiling_key FROM account a"
         " JOIN plan_tier t ON t.key = a.plan_tier_key WHERE a.id = $1",
         account_id,
     )
-    account = rows[0]
+    active, limit = rows[0]["active_contacts"], rows[0]["contact_limit"]
+    ladder = await plans.ladder()
     return ContactUsage(
-        active=account["active_contacts"],
-        limit=account["contact_limit"],
+        active=active,
+        limit=limit,
         waiting=await ledger.waiting_count(account_id),
-        auto_upgrade=account["auto_upgrade"],
+        auto_upgrade=rows[0]["auto_upgrade"],
+        next_plan=next((plan for plan in ladder if plan.contact_limit > limit), None),
+        ceiling=next((plan for plan in ladder if plan.key == rows[0]["auto_upgrade_ceiling_key"]), None),
+        warning=contact_limit.warning(active, limit),
     )
+
+
+async def warnings(account_id: UUID) -> list[str]:
+    """What is worth telling whoever just changed something that the contact limit concerns."""
+    warning = (await usage(account_id)).warning
+    return [] if warning is None else [warning]

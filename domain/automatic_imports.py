@@ -4,9 +4,9 @@ Each change raises the import's revision in the transaction that makes it, so th
 the change wins (R14); what asks for a cycle sets `next_cycle_at` in that same transaction.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -16,52 +16,30 @@ from tortoise.queryset import QuerySet
 from tortoise.transactions import in_transaction
 from uuid_utils.compat import uuid7
 
-from domain import cycle, database, external_accounts, import_overview, import_runs, ledger
+from domain import cycle, database, external_accounts, import_overview, import_runs, import_targets, ledger, sweeps
 from domain.account import Viewer
 from domain.audit import record_audit
 from domain.catalogue import Catalogue
-from domain.enums import ExternalAccountHealth, ImportState, OverwritePolicy, RunTrigger
+from domain.enums import ExternalAccountHealth, ImportState, RunTrigger
 from domain.errors import ErrorCode, Problem, Refused, not_found
-from domain.models import AutomaticImport, ContactList, ExternalAccount, ImportList, ImportTag, Tag
-from domain.names import check_name
+from domain.import_inputs import ImportChanges, NewImport, checked
+from domain.models import AutomaticImport, ExternalAccount
 from domain.queue import Queue
+from domain.undo.begin import undo_all_runs
 
 ADVISED_PER_SERVICE = 2
 """More imports than this for one service are allowed, with a warning (R12)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportChanges:
-    """What an edit sets; None leaves a thing as it is."""
-
-    name: str | None = None
-    criteria: Mapping[str, Any] | None = None
-    list_ids: Sequence[UUID] | None = None
-    tag_ids: Sequence[UUID] | None = None
-    name_policy: OverwritePolicy | None = None
-    phone_policy: OverwritePolicy | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewImport:
-    """What a new automatic import is made of."""
-
-    external_account_id: UUID
-    name: str
-    criteria: Mapping[str, Any] = field(default_factory=dict)
-    list_ids: Sequence[UUID] = ()
-    tag_ids: Sequence[UUID] = ()
-    name_policy: OverwritePolicy = OverwritePolicy.ALWAYS
-    phone_policy: OverwritePolicy = OverwritePolicy.ALWAYS
 
 
 async def create(viewer: Viewer, new: NewImport, *, catalogue: Catalogue, queue: Queue) -> AutomaticImport:
     """Create the import; its first run starts at once (R1)."""
     account_id = viewer.account_id
     external_account = await external_accounts.get(account_id, new.external_account_id)
-    criteria = await _checked(
-        viewer, catalogue, external_account.service, new.name, new.criteria, new.list_ids, new.tag_ids
-    )
+    criteria = await checked(
+        account_id, catalogue, external_account.service,
+        name=new.name, criteria=new.criteria, list_ids=new.list_ids, tag_ids=new.tag_ids,
+        deletion_policy=new.deletion_policy, deletion_tag_id=new.deletion_tag_id,
+    )  # fmt: skip
     import_id = uuid7()
     async with in_transaction():
         await _locked_external_account(account_id, external_account.id)
@@ -73,8 +51,10 @@ async def create(viewer: Viewer, new: NewImport, *, catalogue: Catalogue, queue:
             criteria=criteria,
             name_policy=new.name_policy,
             phone_policy=new.phone_policy,
+            deletion_policy=new.deletion_policy,
+            deletion_tag_id=new.deletion_tag_id,
         )
-        await _set_targets(account_id, import_id, list_ids=new.list_ids, tag_ids=new.tag_ids)
+        await import_targets.set_targets(account_id, import_id, list_ids=new.list_ids, tag_ids=new.tag_ids)
         await _ask_for_cycle(account_id, external_account.id, import_id, RunTrigger.CREATED)
         await record_audit(viewer, "AUTOMATIC_IMPORT_CREATED", import_id)
     await queue.wake()
@@ -88,22 +68,23 @@ async def update(
     account_id = viewer.account_id
     current = await get(account_id, import_id)
     external_account = await external_accounts.get(account_id, current.external_account_id)
-    criteria = await _checked(
-        viewer,
+    criteria = await checked(
+        account_id,
         catalogue,
         external_account.service,
-        changes.name if changes.name is not None else current.name,
-        changes.criteria if changes.criteria is not None else current.criteria,
-        changes.list_ids or (),
-        changes.tag_ids or (),
+        name=changes.name if changes.name is not None else current.name,
+        criteria=changes.criteria if changes.criteria is not None else current.criteria,
+        list_ids=changes.list_ids or (),
+        tag_ids=changes.tag_ids or (),
+        deletion_policy=changes.deletion_policy or current.deletion_policy,
+        deletion_tag_id=changes.deletion_tag_id or current.deletion_tag_id,
     )
     async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_UPDATED"):
         locked = await get(account_id, import_id)
         values: dict[str, Any] = {"name": (changes.name if changes.name is not None else locked.name).strip()}
-        if changes.name_policy is not None:
-            values["name_policy"] = changes.name_policy
-        if changes.phone_policy is not None:
-            values["phone_policy"] = changes.phone_policy
+        for policy in ("name_policy", "phone_policy", "deletion_policy", "deletion_tag_id"):
+            if getattr(changes, policy) is not None:
+                values[policy] = getattr(changes, policy)
         if replace(changes, name=None) != ImportChanges():
             # A new name is nothing to a page under way; everything else is.
             values["revision"] = F("revision") + 1
@@ -111,9 +92,17 @@ async def update(
         if backfill:
             values |= {"criteria": criteria} | _from_the_start() | _try_again()
             await ledger.leave_waiting_room(account_id, import_id)
+            await _abandon_sweep(account_id, import_id, forget=True)
+        if backfill and locked.state == ImportState.NEEDS_REVIEW:
+            # What was to be judged will not come again.
+            values["state"] = ImportState.ACTIVE
+            await import_runs.cancel_open(account_id, [import_id])
         await _row(account_id, import_id).update(**values)
-        await _set_targets(account_id, import_id, list_ids=changes.list_ids, tag_ids=changes.tag_ids)
-        if backfill and locked.state in (ImportState.ACTIVE, ImportState.FAILING):
+        added = await import_targets.set_targets(
+            account_id, import_id, list_ids=changes.list_ids, tag_ids=changes.tag_ids
+        )
+        await import_targets.give_to_all(account_id, import_id, added)
+        if backfill and locked.state != ImportState.PAUSED:
             await _ask_for_cycle(account_id, external_account.id, import_id, RunTrigger.USER)
     await queue.wake()
     return await get(account_id, import_id)
@@ -122,7 +111,11 @@ async def update(
 async def pause(viewer: Viewer, import_id: UUID) -> AutomaticImport:
     """Stop importing until resumed; what a page under way would have written is dropped."""
     async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_PAUSED"):
-        await _row(viewer.account_id, import_id).update(state=ImportState.PAUSED, revision=F("revision") + 1)
+        if (await get(viewer.account_id, import_id)).state == ImportState.NEEDS_REVIEW:
+            await _abandon_sweep(viewer.account_id, import_id)
+        await _row(viewer.account_id, import_id).update(
+            state=ImportState.PAUSED, state_reason=None, revision=F("revision") + 1, guard={}
+        )
         await import_runs.cancel_open(viewer.account_id, [import_id])
     return await get(viewer.account_id, import_id)
 
@@ -131,6 +124,7 @@ async def resume(viewer: Viewer, import_id: UUID, *, queue: Queue) -> AutomaticI
     """Go on from the checkpoint, at once."""
     async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_RESUMED") as external_account:
         _require_healthy(external_account)
+        _require_no_review(await get(viewer.account_id, import_id))
         await _row(viewer.account_id, import_id).update(
             state=ImportState.ACTIVE,
             revision=F("revision") + 1,
@@ -148,22 +142,31 @@ async def run_now(viewer: Viewer, import_id: UUID, *, full: bool, queue: Queue) 
         automatic_import = await get(viewer.account_id, import_id)
         if automatic_import.state == ImportState.PAUSED:
             raise Refused(Problem(ErrorCode.PAUSED, "This import is paused. Resume it first.", ("id",)))
+        _require_no_review(automatic_import)
         # No new revision unless the page under way reads the wrong things: what is asked for is under way already.
         values: dict[str, Any] = _try_again()
         if full:
             values |= _from_the_start() | {"revision": F("revision") + 1}
+            await _abandon_sweep(viewer.account_id, import_id)
         await _row(viewer.account_id, import_id).update(**values)
         await _ask_for_cycle(viewer.account_id, external_account.id, import_id, RunTrigger.USER)
     await queue.wake()
     return await get(viewer.account_id, import_id)
 
 
-async def delete(viewer: Viewer, import_id: UUID) -> None:
-    """Delete the import. Its contacts and fields stay, and so does its ledger: an import made anew finds them."""
+async def delete(viewer: Viewer, import_id: UUID, *, undo: bool = False) -> UUID | None:
+    """Delete the import. Its contacts and fields stay, and so does its ledger: an import made anew finds them.
+
+    With `undo`, its runs of which the outcomes are still kept are undone, in the background; the undo's id is returned.
+    """
+    account_id, undo_id = viewer.account_id, None
     async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_DELETED"):
-        await _row(viewer.account_id, import_id).update(deleted_at=datetime.now(UTC), revision=F("revision") + 1)
-        await ledger.leave_waiting_room(viewer.account_id, import_id)
-        await import_runs.cancel_open(viewer.account_id, [import_id])
+        await _row(account_id, import_id).update(deleted_at=datetime.now(UTC), revision=F("revision") + 1)
+        await ledger.leave_waiting_room(account_id, import_id)
+        await import_runs.cancel_open(account_id, [import_id])
+        if undo:
+            undo_id = await undo_all_runs(viewer, import_id)
+    return undo_id
 
 
 async def get(account_id: UUID, import_id: UUID) -> AutomaticImport:
@@ -188,7 +191,7 @@ def _row(account_id: UUID, import_id: UUID) -> QuerySet[AutomaticImport]:
 
 def _from_the_start() -> dict[str, Any]:
     """What an import needs to read everything again (R3)."""
-    return {"checkpoint": None, "backlog": True, "source_remaining": None, "sweep": F("sweep") + 1}
+    return {"checkpoint": None, "backlog": True, "source_remaining": None, "guard": {}}
 
 
 def _try_again() -> dict[str, Any]:
@@ -219,54 +222,21 @@ async def _ask_for_cycle(account_id: UUID, external_account_id: UUID, import_id:
         await cycle.ask_for(connection, account_id, external_account_id)
 
 
+async def _abandon_sweep(account_id: UUID, import_id: UUID, *, forget: bool = False) -> None:
+    """The sweep under way will not be completed; with `forget`, earlier ones are no measure either (R16)."""
+    async with database.transaction() as connection:
+        await sweeps.abandon(connection, account_id, import_id)
+        if forget:
+            await sweeps.forget(connection, account_id, [import_id])
+
+
+def _require_no_review(automatic_import: AutomaticImport) -> None:
+    if automatic_import.state == ImportState.NEEDS_REVIEW:
+        message = "This import waits for your judgement. Approve its run, or drop it."
+        raise Refused(Problem(ErrorCode.NEEDS_REVIEW, message, ("id",)))
+
+
 def _require_healthy(external_account: ExternalAccount) -> None:
     if external_account.health != ExternalAccountHealth.HEALTHY:
         message = f"{external_account.label} is not connected any more. Reconnect it first."
         raise Refused(Problem(ErrorCode.NEEDS_RECONNECT, message, ("id",)))
-
-
-async def _set_targets(
-    account_id: UUID, import_id: UUID, *, list_ids: Sequence[UUID] | None, tag_ids: Sequence[UUID] | None
-) -> None:
-    if list_ids is not None:
-        await ImportList.filter(account_id=account_id, automatic_import_id=import_id).delete()
-        for list_id in dict.fromkeys(list_ids):
-            await ImportList.create(account_id=account_id, automatic_import_id=import_id, list_id=list_id)
-    if tag_ids is not None:
-        await ImportTag.filter(account_id=account_id, automatic_import_id=import_id).delete()
-        for tag_id in dict.fromkeys(tag_ids):
-            await ImportTag.create(account_id=account_id, automatic_import_id=import_id, tag_id=tag_id)
-
-
-async def _checked(
-    viewer: Viewer,
-    catalogue: Catalogue,
-    service: str,
-    name: str,
-    criteria: Mapping[str, Any],
-    list_ids: Sequence[UUID],
-    tag_ids: Sequence[UUID],
-) -> dict[str, Any]:
-    """The criteria in canonical form; Refused with every problem of the input at once."""
-    problems: list[Problem] = []
-    canonical: dict[str, Any] = {}
-    try:
-        check_name(name)
-    except Refused as refused:
-        problems += refused.problems
-    try:
-        canonical = catalogue.check_criteria(service, criteria)
-    except Refused as refused:
-        problems += refused.inside("criteria").problems
-    lists = await ContactList.filter(account_id=viewer.account_id, id__in=list_ids).values_list("id", flat=True)
-    tags = await Tag.filter(account_id=viewer.account_id, id__in=tag_ids).values_list("id", flat=True)
-    for field_name, noun, wanted, found in (
-        ("listIds", "list", list_ids, lists),
-        ("tagIds", "tag", tag_ids, tags),
-    ):
-        for index, target_id in enumerate(wanted):
-            if target_id not in found:
-                problems += not_found(noun, field_name, str(index)).problems
-    if problems:
-        raise Refused(*problems)
-    return canonical

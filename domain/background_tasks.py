@@ -4,7 +4,7 @@ A task is done in steps. Each step is one transaction, in which the task's progr
 killed between two steps loses nothing and repeats nothing, another carries on from the last progress.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,12 +21,16 @@ from domain.errors import LeaseLost
 from domain.settings import settings
 
 MAX_ATTEMPTS = 6
+"""After so many attempts in a row that got no step done, failed or died of, a task is given up."""
 FIRST_RETRY = timedelta(seconds=5)
 
 
 @dataclass(slots=True, kw_only=True)
 class Task:
-    """A task under our lease. `progress` is what the next step goes on from; `attempts` counts failures in a row."""
+    """A task under our lease. `progress` is what the next step goes on from, and true only once a step is over.
+
+    `attempts` counts those in a row that got no step done, with the present one until it does.
+    """
 
     account_id: UUID
     id: UUID
@@ -48,41 +52,46 @@ async def enqueue(
 ) -> None:
     """Ask for a task, in the transaction that makes it necessary. One that is queued for the same subject will do.
 
-    One that is already under way will not: it may have passed the point. After the commit, wake the queue.
+    One that is already under way will not: it may have passed the point. Two wishes whose `arguments` differ need
+    two subjects. After the commit, wake the queue.
     """
+    # One that is queued is held until the commit: begun before, it would not see what it is wanted for.
     await connection.execute(
         "INSERT INTO background_task (account_id, id, kind, subject, arguments) VALUES ($1, $2, $3, $4, $5)"
-        " ON CONFLICT (account_id, kind, subject) WHERE state = 'QUEUED' DO NOTHING",
-        account_id, uuid7(), kind, subject, orjson.dumps(dict(arguments or {})).decode(),
+        " ON CONFLICT (account_id, kind, subject) WHERE state = 'QUEUED' DO UPDATE SET subject = excluded.subject",
+        account_id, uuid7(), kind, subject, _json(arguments or {}),
     )  # fmt: skip
+
+
+CLAIM_DUE = """
+WITH queued AS (
+    SELECT account_id, id, run_at AS since FROM background_task WHERE state = 'QUEUED' AND run_at <= now()
+    ORDER BY run_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+), begun AS (
+    SELECT account_id, id, lease_expires_at AS since FROM background_task
+    WHERE state = 'RUNNING' AND lease_expires_at <= now()
+    ORDER BY lease_expires_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+), due AS (
+    -- By the time since when they wait: long tasks, which come back again and again, do not keep others from beginning.
+    SELECT * FROM queued UNION ALL SELECT * FROM begun ORDER BY since LIMIT $1
+)
+UPDATE background_task t SET state = 'RUNNING', lease_token = gen_random_uuid(), lease_expires_at = now() + $2
+FROM due WHERE t.account_id = due.account_id AND t.id = due.id
+RETURNING t.account_id, t.id, t.lease_token
+"""
 
 
 async def claim_due(limit: int) -> Sequence[tuple[UUID, UUID, UUID]]:
     """Up to `limit` tasks that are due, or whose worker gave no sign of life, as (account id, task id, lease token)."""
-    rows = await database.fetch(
-        """
-        WITH queued AS (
-            SELECT account_id, id FROM background_task WHERE state = 'QUEUED' AND run_at <= now()
-            ORDER BY run_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
-        ), abandoned AS (
-            SELECT account_id, id FROM background_task WHERE state = 'RUNNING' AND lease_expires_at <= now()
-            ORDER BY lease_expires_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
-        ), due AS (
-            SELECT * FROM abandoned UNION ALL SELECT * FROM queued LIMIT $1
-        )
-        UPDATE background_task t SET state = 'RUNNING', lease_token = gen_random_uuid(), lease_expires_at = now() + $2
-        FROM due WHERE t.account_id = due.account_id AND t.id = due.id
-        RETURNING t.account_id, t.id, t.lease_token
-        """,
-        limit, timedelta(seconds=settings().lease_seconds),
-    )  # fmt: skip
+    rows = await database.fetch(CLAIM_DUE, limit, timedelta(seconds=settings().lease_seconds))
     return [(row["account_id"], row["id"], row["lease_token"]) for row in rows]
 
 
 async def take(account_id: UUID, task_id: UUID, lease_token: UUID) -> Task:
-    """The claimed task. Raises LeaseLost where another worker has taken over."""
+    """Begin an attempt at the claimed task. Raises LeaseLost where another worker has taken over."""
     rows = await database.fetch(
-        "UPDATE background_task SET lease_expires_at = now() + $4"
+        # Counted as it begins: whoever dies of it counts nothing afterwards.
+        "UPDATE background_task SET lease_expires_at = now() + $4, attempts = attempts + 1"
         " WHERE account_id = $1 AND id = $2 AND lease_token = $3 AND state = 'RUNNING'"
         " RETURNING kind, subject, arguments::text, progress::text, attempts",
         account_id, task_id, lease_token, timedelta(seconds=settings().lease_seconds),
@@ -108,6 +117,18 @@ async def step(task: Task) -> AsyncIterator[Connection]:
     The task's row is held from its beginning, before any other lock. Raises LeaseLost where another worker has
     taken over; nothing of the step is then stored.
     """
+    async with _holding(task) as connection:
+        yield connection
+        await connection.execute(
+            "UPDATE background_task SET progress = $3, attempts = 0, lease_expires_at = now() + $4"
+            " WHERE account_id = $1 AND id = $2",
+            task.account_id, task.id, _json(task.progress), timedelta(seconds=settings().lease_seconds),
+        )  # fmt: skip
+    task.attempts = 0
+
+
+@asynccontextmanager
+async def _holding(task: Task) -> AsyncIterator[Connection]:
     async with database.transaction() as connection:
         held = await connection.fetchval(
             "SELECT lease_token FROM background_task WHERE account_id = $1 AND id = $2 AND state = 'RUNNING'"
@@ -117,42 +138,41 @@ async def step(task: Task) -> AsyncIterator[Connection]:
         if held != task.lease_token:
             raise LeaseLost
         yield connection
-        await connection.execute(
-            "UPDATE background_task SET progress = $3, attempts = 0, lease_expires_at = now() + $4"
-            " WHERE account_id = $1 AND id = $2",
-            task.account_id, task.id, orjson.dumps(task.progress).decode(),
-            timedelta(seconds=settings().lease_seconds),
-        )  # fmt: skip
-    task.attempts = 0
 
 
 async def complete(task: Task) -> None:
-    """The task is done."""
-    await _end(task, TaskState.COMPLETED)
+    """The task is done. Raises LeaseLost where another worker has taken over."""
+    async with _holding(task) as connection:
+        await _end(connection, task, TaskState.COMPLETED, None)
 
 
 async def hand_over(task: Task, *, after: timedelta = timedelta()) -> None:
-    """Another worker, or this one, carries on in a moment, or `after` a while."""
-    await _give_back(task, after, attempts=task.attempts)
+    """Another worker, or this one, carries on in a moment, or `after` a while. That is no failed attempt."""
+    await _give_back(task, after, attempts=max(0, task.attempts - 1))
 
 
-async def retry(task: Task, message: str) -> bool:
+async def retry(task: Task, message: str, *, tell: Callable[[Task], Awaitable[None]] | None = None) -> bool:
     """The task failed: it is tried again, farther apart each time, and given up after `MAX_ATTEMPTS` in a row.
 
-    Returns whether it is given up. `message` is kept with it.
+    Whoever waits for a task that is given up is told by `tell` in the same transaction; `message` is kept with it.
+    Returns whether it is given up.
     """
-    if task.attempts + 1 >= MAX_ATTEMPTS:
-        await _end(task, TaskState.FAILED, message)
-        return True
-    await _give_back(task, FIRST_RETRY * 2**task.attempts, attempts=task.attempts + 1)
-    return False
+    attempts = max(1, task.attempts)
+    if attempts < MAX_ATTEMPTS:
+        await _give_back(task, FIRST_RETRY * 2 ** (attempts - 1), attempts=attempts)
+        return False
+    async with _holding(task) as connection:
+        if tell is not None:
+            await tell(task)
+        await _end(connection, task, TaskState.FAILED, message)
+    return True
 
 
-async def _end(task: Task, state: TaskState, message: str | None = None) -> None:
-    await database.fetch(
-        "UPDATE background_task SET state = $4, error_message = $5, finished_at = now(), lease_token = NULL,"
-        " lease_expires_at = NULL WHERE account_id = $1 AND id = $2 AND lease_token = $3",
-        task.account_id, task.id, task.lease_token, state, message,
+async def _end(connection: Connection, task: Task, state: TaskState, message: str | None) -> None:
+    await connection.execute(
+        "UPDATE background_task SET state = $3, error_message = $4, finished_at = now(), lease_token = NULL,"
+        " lease_expires_at = NULL WHERE account_id = $1 AND id = $2",
+        task.account_id, task.id, state, message,
     )  # fmt: skip
 
 
@@ -163,3 +183,8 @@ async def _give_back(task: Task, after: timedelta, *, attempts: int) -> None:
         " WHERE account_id = $1 AND id = $2 AND lease_token = $3",
         task.account_id, task.id, task.lease_token, after, attempts,
     )  # fmt: skip
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    # asyncpg has a UUID of its own, which orjson does not know.
+    return orjson.dumps(dict(value), default=str).decode()

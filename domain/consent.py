@@ -10,6 +10,8 @@ from domain.records import SourceConsent
 
 LOW = frozenset({ContactStatus.UNSUBSCRIBED, ContactStatus.BOUNCED})
 
+_ORDER = (ContactStatus.BOUNCED, ContactStatus.UNSUBSCRIBED, ContactStatus.UNCONFIRMED, ContactStatus.ACTIVE)
+
 _STATUS_OF = {
     SourceConsent.GRANTED: ContactStatus.ACTIVE,
     SourceConsent.NOT_TRACKED: ContactStatus.ACTIVE,
@@ -63,5 +65,9 @@ def status_of_known(
 
 def lower(*statuses: ContactStatus | None) -> ContactStatus:
     """The most restrictive of `statuses`: a subscription is never more than its contact."""
-    order = (ContactStatus.BOUNCED, ContactStatus.UNSUBSCRIBED, ContactStatus.UNCONFIRMED, ContactStatus.ACTIVE)
-    return min((status for status in statuses if status is not None), key=order.index)
+    return min((status for status in statuses if status is not None), key=_ORDER.index)
+
+
+def is_lower(status: ContactStatus, than: ContactStatus) -> bool:
+    """Whether `status` is more restrictive."""
+    return _ORDER.index(status) < _ORDER.index(than)

@@ -14,24 +14,37 @@ from domain.errors import ErrorCode, Problem, Refused
 
 WARN_FROM = 0.9
 """From this part of the limit on, payloads warn."""
+NO_ROOM = Problem(
+    ErrorCode.CONTACT_LIMIT,
+    "Your plan's contact limit is reached. Choose a larger plan, or unsubscribe or delete contacts.",
+)
 
 
-async def hold(connection: Connection, account_id: UUID) -> int:
-    """Hold the account's row. Returns how many more contacts may be ACTIVE."""
-    # FOR UPDATE would block every insert that references the account, and deadlock.
+async def room(connection: Connection, account_id: UUID) -> int:
+    """How many more contacts may be ACTIVE at the moment."""
     room: int = await connection.fetchval(
         "SELECT greatest(0, t.contact_limit - a.active_contacts) FROM account a"
-        " JOIN plan_tier t ON t.key = a.plan_tier_key WHERE a.id = $1 FOR NO KEY UPDATE OF a",
+        " JOIN plan_tier t ON t.key = a.plan_tier_key WHERE a.id = $1",
         account_id,
     )
     return room
 
 
+async def hold(connection: Connection, account_id: UUID) -> int:
+    """Hold the account's row. Returns how many more contacts may be ACTIVE."""
+    # FOR UPDATE would block every insert that references the account, and deadlock.
+    await connection.execute("SELECT FROM account WHERE id = $1 FOR NO KEY UPDATE", account_id)
+    return await room(connection, account_id)
+
+
 async def upgrade(connection: Connection, account_id: UUID, *, wanted: int) -> int:
     """With auto-upgrade on, move to the lowest tier with room for `wanted` more, or to the ceiling.
 
-    The account's row is held. Returns how many more contacts may be ACTIVE then.
+    Holds the account's row. Returns how many more contacts may be ACTIVE then.
     """
+    free = await hold(connection, account_id)
+    if free >= wanted:
+        return free
     tiers = await connection.fetch(
         """
         SELECT t.key, t.contact_limit - a.active_contacts AS room, a.plan_tier_key AS present FROM account a
@@ -44,22 +57,21 @@ async def upgrade(connection: Connection, account_id: UUID, *, wanted: int) -> i
         account_id,
     )  # fmt: skip
     if not tiers:
-        return await hold(connection, account_id)
+        return free
     chosen = next((tier for tier in tiers if tier["room"] >= wanted), tiers[-1])
     await connection.execute("UPDATE account SET plan_tier_key = $2 WHERE id = $1", account_id, chosen["key"])
+    await ask_for_draining(connection, account_id)
     await record_engine_audit(
         connection, account_id, "PLAN_UPGRADED", account_id, before=chosen["present"], after=chosen["key"]
     )
-    room: int = max(0, chosen["room"])
-    return room
+    return max(0, int(chosen["room"]))
 
 
 async def require_room(connection: Connection, account_id: UUID, *, wanted: int = 1) -> None:
     """Hold the account's row; Refused where a user asks for more ACTIVE contacts than may be."""
-    if await hold(connection, account_id) >= wanted or await upgrade(connection, account_id, wanted=wanted) >= wanted:
+    if await upgrade(connection, account_id, wanted=wanted) >= wanted:
         return
-    message = "Your plan's contact limit is reached. Choose a larger plan, or unsubscribe or delete contacts."
-    raise Refused(Problem(ErrorCode.CONTACT_LIMIT, message))
+    raise Refused(NO_ROOM)
 
 
 async def count_active(connection: Connection, account_id: UUID, delta: int) -> None:

@@ -53,40 +53,42 @@ class Claim:
     lease_token: UUID
 
 
+CLAIM_DUE = """
+WITH on_time AS (
+    SELECT account_id, id FROM external_account
+    WHERE lease_token IS NULL AND health = 'HEALTHY' AND next_cycle_at <= now()
+    ORDER BY next_cycle_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+), abandoned AS (
+    SELECT account_id, id FROM external_account WHERE lease_token IS NOT NULL AND lease_expires_at < now()
+    ORDER BY lease_expires_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+), due AS (
+    SELECT * FROM abandoned UNION ALL SELECT * FROM on_time LIMIT $1
+), slots AS (
+    SELECT account_id, id, $3::float8 AS seconds,
+        (hashtext(id::text)::bigint + 2147483648) / 4294967296.0 * $3::float8 AS phase
+    FROM due
+), next AS (
+    SELECT account_id, id, to_timestamp(
+        (floor((extract(epoch FROM now()) - phase) / seconds) + 1) * seconds + phase) AS slot
+    FROM slots
+)
+UPDATE external_account e SET
+    lease_token = gen_random_uuid(), lease_expires_at = now() + $2,
+    window_used = CASE WHEN e.window_ends_at > now() THEN e.window_used ELSE 0 END,
+    window_ends_at = CASE WHEN e.window_ends_at > now() THEN e.window_ends_at ELSE next.slot END,
+    next_cycle_at = CASE WHEN e.window_ends_at > now() THEN e.window_ends_at ELSE next.slot END
+FROM next WHERE e.account_id = next.account_id AND e.id = next.id
+RETURNING e.account_id, e.id, e.lease_token
+"""
+
+
 async def claim_due(limit: int) -> Sequence[Claim]:
     """Up to `limit` external accounts whose cycle is due, or whose worker gave no sign of life, leased to us.
 
     A window that has ended gives way to the next, with the whole cap.
     """
     rows = await database.fetch(
-        """
-        WITH on_time AS (
-            SELECT account_id, id FROM external_account
-            WHERE lease_token IS NULL AND health = 'HEALTHY' AND next_cycle_at <= now()
-            ORDER BY next_cycle_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
-        ), abandoned AS (
-            SELECT account_id, id FROM external_account WHERE lease_token IS NOT NULL AND lease_expires_at < now()
-            ORDER BY lease_expires_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
-        ), due AS (
-            SELECT * FROM abandoned UNION ALL SELECT * FROM on_time LIMIT $1
-        ), slots AS (
-            SELECT account_id, id, $3::float8 AS seconds,
-                (hashtext(id::text)::bigint + 2147483648) / 4294967296.0 * $3::float8 AS phase
-            FROM due
-        ), next AS (
-            SELECT account_id, id, to_timestamp(
-                (floor((extract(epoch FROM now()) - phase) / seconds) + 1) * seconds + phase) AS slot
-            FROM slots
-        )
-        UPDATE external_account e SET
-            lease_token = gen_random_uuid(), lease_expires_at = now() + $2,
-            window_used = CASE WHEN e.window_ends_at > now() THEN e.window_used ELSE 0 END,
-            window_ends_at = CASE WHEN e.window_ends_at > now() THEN e.window_ends_at ELSE next.slot END,
-            next_cycle_at = CASE WHEN e.window_ends_at > now() THEN e.window_ends_at ELSE next.slot END
-        FROM next WHERE e.account_id = next.account_id AND e.id = next.id
-        RETURNING e.account_id, e.id, e.lease_token
-        """,
-        limit, timedelta(seconds=settings().lease_seconds), settings().cycle_seconds,
+        CLAIM_DUE, limit, timedelta(seconds=settings().lease_seconds), settings().cycle_seconds,
     )  # fmt: skip
     return [
         Claim(account_id=row["account_id"], external_account_id=row["id"], lease_token=row["lease_token"])

@@ -78,6 +78,13 @@ class RunStop(StrEnum):
     REVIEW = "REVIEW"
 
 
+class ReviewKind(StrEnum):
+    """What a run that needs a review ran into."""
+
+    CHANGES = "CHANGES"
+    MISSING = "MISSING"
+
+
 class Outcome(StrEnum):
     """What became of a record in a run (R17)."""
 
@@ -134,7 +141,47 @@ class TaskKind(StrEnum):
     """What a background task does."""
 
     APPLY_TARGETS = "APPLY_TARGETS"
+    DELETE_LIST = "DELETE_LIST"
+    DELETE_TAG = "DELETE_TAG"
     DRAIN_WAITING_ROOM = "DRAIN_WAITING_ROOM"
     ERASE_CONTACT = "ERASE_CONTACT"
     PREVIEW = "PREVIEW"
     UNDO = "UNDO"
+
+
+class UndoResult(StrEnum):
+    """What undoing came to for one outcome of a run (R20)."""
+
+    REMOVED = "REMOVED"
+    RESTORED = "RESTORED"
+    PARTLY_RESTORED = "PARTLY_RESTORED"
+    KEPT = "KEPT"
+    REFUSED = "REFUSED"
+    NOTHING = "NOTHING"
+
+
+class UndoCode(StrEnum):
+    """Why something was not undone."""
+
+    CHANGED_SINCE = "CHANGED_SINCE"
+    CONSENT = "CONSENT"
+    DELETED_HERE = "DELETED_HERE"
+    EMAIL_TAKEN = "EMAIL_TAKEN"
+    GONE = "GONE"
+    HELD_ELSEWHERE = "HELD_ELSEWHERE"
+    LATER_RUN = "LATER_RUN"
+    TOUCHED = "TOUCHED"
+    UNDO_EXPIRED = "UNDO_EXPIRED"
+
+
+class UndoneValueKind(StrEnum):
+    """What a run wrote of a contact."""
+
+    EMAIL = "EMAIL"
+    FIRST_NAME = "FIRST_NAME"
+    LAST_NAME = "LAST_NAME"
+    PHONE = "PHONE"
+    STATUS = "STATUS"
+    FIELD = "FIELD"
+    LIST = "LIST"
+    TAG = "TAG"

@@ -17,10 +17,12 @@ from typing import Self
 class ErrorCode(StrEnum):
     """What kind of problem a user's input has."""
 
+    ALREADY_UNDONE = "ALREADY_UNDONE"
     BLANK = "BLANK"
     CONTACT_LIMIT = "CONTACT_LIMIT"
     CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
     INVALID = "INVALID"
+    IN_USE = "IN_USE"
     NEEDS_RECONNECT = "NEEDS_RECONNECT"
     NEEDS_REVIEW = "NEEDS_REVIEW"
     NOT_FOUND = "NOT_FOUND"
@@ -29,6 +31,7 @@ class ErrorCode(StrEnum):
     TAKEN = "TAKEN"
     TOO_LONG = "TOO_LONG"
     UNDO_EXPIRED = "UNDO_EXPIRED"
+    UNDO_UNDER_WAY = "UNDO_UNDER_WAY"
     WRONG_EXTERNAL_ACCOUNT = "WRONG_EXTERNAL_ACCOUNT"
 
 

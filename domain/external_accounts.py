@@ -10,7 +10,7 @@ from tortoise.expressions import F
 from tortoise.transactions import in_transaction
 from uuid_utils.compat import uuid7
 
-from domain import cycle, database, import_runs
+from domain import cycle, database, import_runs, sweeps
 from domain.account import Viewer
 from domain.audit import record_audit
 from domain.catalogue import Catalogue, CriterionChoice, RemoteIdentity, find_service
@@ -133,6 +133,8 @@ async def _renew(
         # Its checkpoints are still true: the next cycle carries on where the last one stopped.
         async with database.transaction() as connection:
             await cycle.ask_for(connection, viewer.account_id, external_account.id)
+            # What other credentials could see says nothing of deletions.
+            await sweeps.forget_all(connection, viewer.account_id, external_account.id)
         await record_audit(viewer, "EXTERNAL_ACCOUNT_RECONNECTED", external_account.id)
     return await row.get()
 

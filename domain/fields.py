@@ -2,9 +2,10 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -43,6 +44,76 @@ class KnownField:
     active: bool
     activated_at: datetime | None
     first_seen_in: str | None
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        # What a contact's values are kept under is asked for with every value.
+        object.__setattr__(self, "key", str(self.id))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldToMake:
+    """A field that records call for. Without a `tag` it is but a candidate; one that was is made a field."""
+
+    spec: FieldSpec
+    tag: str | None
+    first_seen_in: str
+    candidate: KnownField | None = None
+
+
+def fields_to_make(
+    known: Mapping[str, KnownField],
+    taken: Iterable[str],
+    *,
+    service: str,
+    external_account_id: UUID,
+    specs: Mapping[str, FieldSpec],
+    seen: Mapping[str, Sequence[str]],
+) -> list[FieldToMake]:
+    """What `seen`, the external ids of the records that bring a value by key, calls for beyond `known`. Pure.
+
+    `taken` are the account's personalization tags.
+    """
+    used = set(taken)
+    open_ended = sum(field.open_ended and field.active for field in known.values())
+    candidates = sum(not field.active for field in known.values())
+    made: list[FieldToMake] = []
+    for key in sorted(seen):
+        spec, field = specs[key], known.get(key)
+        records = sorted({first_seen(external_account_id, each) for each in seen[key]})
+        if field is not None and (field.first_seen_in is None or records == [field.first_seen_in]):
+            continue
+        if field is None and spec.open_ended and key.startswith("_"):
+            continue
+        from_second_record = field is not None or len(records) > 1
+        active = not spec.open_ended or (from_second_record and open_ended < MAX_OPEN_ENDED)
+        if not active and (field is not None or candidates >= MAX_CANDIDATES):
+            continue
+        tag = personalization_tag(service, spec.title, used) if active else None
+        first = field.first_seen_in if field is not None and field.first_seen_in else records[0]
+        made.append(FieldToMake(spec=spec, tag=tag, first_seen_in=first, candidate=field))
+        used |= {tag} if tag else set()
+        open_ended += active and spec.open_ended
+        candidates += (not active) - (field is not None)
+    return made
+
+
+def with_made(known: Mapping[str, KnownField], made: Iterable[FieldToMake]) -> dict[str, KnownField]:
+    """The fields by source key as they would be, were those to make made now."""
+    return {
+        **known,
+        **{
+            each.spec.key: KnownField(
+                id=each.candidate.id if each.candidate else uuid7(),
+                type=each.candidate.type if each.candidate else each.spec.type,
+                open_ended=each.spec.open_ended,
+                active=each.tag is not None,
+                activated_at=datetime.now(UTC) if each.tag else None,
+                first_seen_in=None if each.tag else each.first_seen_in,
+            )
+            for each in made
+        },
+    }
 
 
 async def ensure(
@@ -58,43 +129,26 @@ async def ensure(
     `seen` has the external ids of the records that bring a value, by key. Committed before the page is stored: two
     pages that make the same fields then never wait for each other while they hold contacts.
     """
+    wanted = partial(fields_to_make, service=service, external_account_id=external_account_id, specs=specs, seen=seen)
     known = await load(account_id, service)
-    missing = [key for key in seen if key not in known]
-    second = {
-        key: field.first_seen_in
-        for key, field in known.items()
-        if key in seen
-        and field.first_seen_in
-        and {first_seen(external_account_id, each) for each in seen[key]} - {field.first_seen_in}
-    }
-    if not missing and not second:
+    if not wanted(known, ()):
         return known
     async with database.transaction() as connection:
         # One writer of fields per account: tags are unique in it.
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"field:{account_id}")
-        known = await load(account_id, service)
-        taken = {
-            row["personalization_tag"]
-            for row in await connection.fetch("SELECT personalization_tag FROM field WHERE account_id = $1", account_id)
-        }
-        for key in sorted(set(missing) - known.keys()):
-            spec, ids = specs[key], sorted(set(seen[key]))
-            if spec.open_ended and key.startswith("_"):
-                continue
-            active = not spec.open_ended or (len(ids) > 1 and _room_for_open_ended(known))
-            if not active and sum(not field.active for field in known.values()) >= MAX_CANDIDATES:
-                continue
-            first = first_seen(external_account_id, ids[0])
-            known[key] = await _insert(connection, account_id, service, spec, active, first, taken)
-        for key, first in second.items():
-            if known[key].first_seen_in and _room_for_open_ended(known):
-                known[key] = await _activate(connection, account_id, service, specs[key], known[key], taken)
-                await _read_again(connection, account_id, first)
+        for each in wanted(await load(account_id, service), await tags(account_id)):
+            if each.candidate is None:
+                await _insert(connection, account_id, service, each)
+            else:
+                await _activate(connection, account_id, each.candidate.id, each.tag)
+                await _read_again(connection, account_id, each)
     return await load(account_id, service)
 
 
-def _room_for_open_ended(known: Mapping[str, KnownField]) -> bool:
-    return sum(field.open_ended and field.active for field in known.values()) < MAX_OPEN_ENDED
+async def tags(account_id: UUID) -> set[str]:
+    """The personalization tags of all fields that the account has or had."""
+    rows = await database.fetch("SELECT personalization_tag FROM field WHERE account_id = $1", account_id)
+    return {row["personalization_tag"] for row in rows if row["personalization_tag"]}
 
 
 async def load(account_id: UUID, service: str) -> dict[str, KnownField]:
@@ -117,56 +171,37 @@ async def load(account_id: UUID, service: str) -> dict[str, KnownField]:
     }
 
 
-async def _insert(
-    connection: Connection,
-    account_id: UUID,
-    service: str,
-    spec: FieldSpec,
-    active: bool,
-    first_seen_in: str,
-    taken: set[str],
-) -> KnownField:
-    field_id = uuid7()
-    tag = personalization_tag(service, spec.title, taken) if active else None
-    row = await connection.fetchrow(
+async def _insert(connection: Connection, account_id: UUID, service: str, made: FieldToMake) -> None:
+    spec = made.spec
+    await connection.execute(
         """
         INSERT INTO field (account_id, id, service, source_key, title, type, personalization_tag, options, open_ended,
             first_seen_in, activated_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, CASE WHEN $7::varchar IS NULL THEN NULL ELSE now() END)
-        RETURNING activated_at
         """,
-        account_id, field_id, service, spec.key, spec.title.replace("\0", "")[:MAX_TITLE], spec.type, tag,
-        orjson.dumps(spec.options).decode(), spec.open_ended, first_seen_in,
+        account_id, uuid7(), service, spec.key, stored_title(spec), spec.type, made.tag,
+        orjson.dumps(spec.options).decode(), spec.open_ended, made.first_seen_in,
     )  # fmt: skip
-    if tag:
-        taken.add(tag)
-    return KnownField(
-        id=field_id,
-        type=spec.type,
-        open_ended=spec.open_ended,
-        active=active,
-        activated_at=row["activated_at"] if row else None,
-        first_seen_in=None if active else first_seen_in,
-    )
 
 
-async def _activate(
-    connection: Connection, account_id: UUID, service: str, spec: FieldSpec, field: KnownField, taken: set[str]
-) -> KnownField:
-    tag = personalization_tag(service, spec.title, taken)
+def stored_title(spec: FieldSpec) -> str:
+    """The title that a field of `spec` gets."""
+    # No database takes half a character, or NUL.
+    return spec.title.encode("utf-8", "ignore").decode().replace("\0", "")[:MAX_TITLE]
+
+
+async def _activate(connection: Connection, account_id: UUID, field_id: UUID, tag: str | None) -> None:
     await connection.execute(
         "UPDATE field SET personalization_tag = $3, activated_at = now() WHERE account_id = $1 AND id = $2",
-        account_id, field.id, tag,
+        account_id, field_id, tag,
     )  # fmt: skip
-    taken.add(tag)
-    return KnownField(id=field.id, type=field.type, open_ended=True, active=True, activated_at=None, first_seen_in=None)
 
 
-async def _read_again(connection: Connection, account_id: UUID, first: str) -> None:
+async def _read_again(connection: Connection, account_id: UUID, made: FieldToMake) -> None:
     """The first record that had the key is ingested once more, from its ledger row, now that the field exists."""
-    external_account_id, _, external_id = first.partition("/")
+    external_account_id, external_id = first_record(made)
     await connection.execute(
-        "UPDATE ledger SET due = true WHERE account_id = $1 AND external_account_id = $2::text::uuid"
+        "UPDATE ledger SET due = true WHERE account_id = $1 AND external_account_id = $2"
         " AND external_id = $3 AND state = 'LINKED'",
         account_id, external_account_id, external_id,
     )  # fmt: skip
@@ -175,6 +210,12 @@ async def _read_again(connection: Connection, account_id: UUID, first: str) -> N
 def first_seen(external_account_id: UUID, external_id: str) -> str:
     """A record's name in `first_seen_in`: external ids are unique in their external account only."""
     return f"{external_account_id}/{external_id}"
+
+
+def first_record(made: FieldToMake) -> tuple[UUID, str]:
+    """The external account and the external id of the first record that brought the key."""
+    external_account_id, _, external_id = made.first_seen_in.partition("/")
+    return UUID(external_account_id), external_id
 
 
 def personalization_tag(service: str, title: str, taken: Iterable[str]) -> str:

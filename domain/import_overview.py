@@ -13,15 +13,15 @@ import orjson
 
 from domain import database
 from domain.cap import cap_usage
-from domain.enums import OverwritePolicy
+from domain.enums import DeletionPolicy, OverwritePolicy
 from domain.keyset import Select, Slice, Span
 from domain.settings import settings
 
 # One statement tells all that is shown of an import: what stands in its own row, and in its external account's.
 TABLE = """(
     SELECT i.account_id, i.id, i.external_account_id, e.service, i.name, i.criteria, i.state_reason, i.name_policy,
-        i.phone_policy, i.backlog, i.source_remaining, i.next_attempt_at, i.created_at, e.health_reason,
-        e.next_cycle_at, e.window_used, e.window_ends_at,
+        i.phone_policy, i.deletion_policy, i.deletion_tag_id, i.backlog, i.source_remaining, i.next_attempt_at,
+        i.created_at, e.health_reason, e.next_cycle_at, e.window_used, e.window_ends_at, i.served_window_ends_at,
         CASE WHEN e.health = 'HEALTHY' OR i.state = 'PAUSED' THEN i.state ELSE 'NEEDS_RECONNECT' END AS state
     FROM automatic_import i
     JOIN external_account e ON e.account_id = i.account_id AND e.id = i.external_account_id
@@ -55,6 +55,8 @@ class ImportRow:
     state_reason: str | None
     name_policy: OverwritePolicy
     phone_policy: OverwritePolicy
+    deletion_policy: DeletionPolicy
+    deletion_tag_id: UUID | None
     next_run_at: datetime | None
     created_at: datetime
 
@@ -121,30 +123,44 @@ async def counts_of_services(account_id: UUID, services: Sequence[str]) -> dict[
 
 async def backlogs(account_id: UUID, import_ids: Sequence[UUID]) -> dict[UUID, Backlog]:
     """What those of the imports that are still behind have to read (R4)."""
+    # The others take fair turns with an import until they, or it, are through; one whose service does not tell how
+    # much it has counts as having as much. (`least` passes over null.)
     rows = await database.fetch(
-        f"SELECT * FROM {TABLE} WHERE account_id = $1 AND id = ANY($2::uuid[]) AND backlog",
-        account_id,
-        list(import_ids),
-    )
+        f"""
+        SELECT *, (
+            SELECT coalesce(sum(least(o.source_remaining, automatic_imports.source_remaining)), 0)
+            FROM automatic_import o WHERE o.account_id = $1 AND o.id <> automatic_imports.id AND o.backlog
+                AND o.external_account_id = automatic_imports.external_account_id
+                AND o.deleted_at IS NULL AND o.state IN ('ACTIVE', 'FAILING')) AS of_others
+        FROM {TABLE} WHERE account_id = $1 AND id = ANY($2::uuid[]) AND backlog
+        """,
+        account_id, list(import_ids),
+    )  # fmt: skip
     return {row["id"]: _backlog(row) for row in rows}
 
 
 def _backlog(row: asyncpg.Record) -> Backlog:
     remaining = row["source_remaining"]
-    if remaining is None:
-        return Backlog(remaining=None, expected_finish_at=None)
-    return Backlog(remaining=remaining, expected_finish_at=_expected_finish(row, remaining))
+    if remaining is None or row["state"] not in RUNNING_STATES:
+        return Backlog(remaining=remaining, expected_finish_at=None)
+    return Backlog(remaining=remaining, expected_finish_at=_expected_finish(row, remaining + row["of_others"]))
 
 
-def _expected_finish(row: asyncpg.Record, remaining: int) -> datetime | None:
-    """When `remaining` records are in, if every window gives this import its whole cap; None while it does not run."""
-    if row["state"] not in RUNNING_STATES:
-        return None
+def _expected_finish(row: asyncpg.Record, records: int) -> datetime:
+    """When so many records are in, if each costs one of the cap: the window in which the last comes begins then.
+
+    Those that fit into the present window are in when it ends.
+    """
     cap = cap_usage(row["window_used"], row["window_ends_at"])
+    # An import that had its turns in this window waits for the next.
+    served = row["served_window_ends_at"] == row["window_ends_at"]
+    fitting = cap.remaining if cap.window_ends_at and not served else 0
     start = cap.window_ends_at or row["next_cycle_at"] or datetime.now(UTC)
-    left_to_later_windows = remaining - (cap.remaining if cap.window_ends_at else 0)
-    windows = max(0, ceil(left_to_later_windows / cap.limit) - 1)
-    return start + timedelta(seconds=windows * settings().cycle_seconds)
+    windows = max(0, ceil((records - fitting) / cap.limit) - 1)
+    finish: datetime = max(start, row["next_attempt_at"] or start) + timedelta(
+        seconds=windows * settings().cycle_seconds
+    )
+    return finish
 
 
 def _row(row: asyncpg.Record) -> ImportRow:
@@ -159,6 +175,8 @@ def _row(row: asyncpg.Record) -> ImportRow:
         state_reason=row["health_reason"] if state is ShownState.NEEDS_RECONNECT else row["state_reason"],
         name_policy=OverwritePolicy(row["name_policy"]),
         phone_policy=OverwritePolicy(row["phone_policy"]),
+        deletion_policy=DeletionPolicy(row["deletion_policy"]),
+        deletion_tag_id=row["deletion_tag_id"],
         next_run_at=_next_run_at(row) if state in RUNNING_STATES else None,
         created_at=row["created_at"],
     )

@@ -10,10 +10,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from uuid_utils.compat import uuid7
 
 from domain import database
 from domain.database import Connection
+from domain.effects import Effects
 from domain.enums import Outcome, RunState, RunStop, RunTrigger
 from domain.errors import not_found
 from domain.events import RunChanged
@@ -56,6 +58,22 @@ async def open_for_news(connection: Connection, account_id: UUID, automatic_impo
     return await _insert(connection, account_id, automatic_import_id, RunTrigger.SCHEDULE, RunState.RUNNING, news=True)
 
 
+async def open_for_room(connection: Connection, account_id: UUID, automatic_import_id: UUID, run_id: UUID) -> UUID:
+    """The run that those who are let in from the waiting room are counted in: a row of its own (R11).
+
+    It is never open, since the import may have another run under way; what is let in is complete at once. Where
+    `run_id` was undone meanwhile, it is another one.
+    """
+    rows = await connection.fetch(
+        "INSERT INTO import_run (account_id, id, automatic_import_id, trigger, state, found_something, started_at,"
+        " finished_at) VALUES ($1, $2, $3, 'ROOM', 'COMPLETED', true, now(), now())"
+        " ON CONFLICT (account_id, id) DO UPDATE SET finished_at = now() WHERE import_run.state = 'COMPLETED'"
+        " RETURNING id",
+        account_id, run_id, automatic_import_id,
+    )  # fmt: skip
+    return run_id if rows else await open_for_room(connection, account_id, automatic_import_id, uuid7())
+
+
 async def open_for_repeats(connection: Connection, account_id: UUID, automatic_import_id: UUID) -> UUID:
     """The run that a page without news belongs to: sweeps that find nothing share one row."""
     found = await _open_run(connection, account_id, automatic_import_id)
@@ -84,6 +102,7 @@ async def count(
     run_id: UUID,
     counts: Mapping[Outcome, int],
     protected: int,
+    silenced: Effects,
 ) -> tuple[RunChanged, bool]:
     """Add to the run's counts, and tell whether a user asked to cancel it.
 
@@ -94,12 +113,28 @@ async def count(
         UPDATE import_run SET read_count = read_count + $3, created_count = created_count + $4,
             updated_count = updated_count + $5, unchanged_count = unchanged_count + $6,
             skipped_count = skipped_count + $7, waiting_count = waiting_count + $8, failed_count = failed_count + $9,
-            protected_count = protected_count + $10, revision = revision + 1, last_checked_at = now()
+            protected_count = protected_count + $10, silenced_autoresponders = silenced_autoresponders + $11,
+            silenced_webhooks = silenced_webhooks + $12, silenced_notifications = silenced_notifications + $13,
+            revision = revision + 1, last_checked_at = now()
         WHERE account_id = $1 AND id = $2 RETURNING id, revision, cancel_requested
         """,
         account_id, run_id, sum(counts.values()), *(counts.get(outcome, 0) for outcome in Outcome), protected,
+        silenced.autoresponders, silenced.webhooks, silenced.notifications,
     )  # fmt: skip
     return _changed(account_id, automatic_import_id, rows[0]), rows[0]["cancel_requested"]
+
+
+async def count_deleted(
+    connection: Connection, account_id: UUID, automatic_import_id: UUID, run_id: UUID, deleted: int, silenced: Effects
+) -> RunChanged:
+    """Add to the number of records that the service deleted; they are not read."""
+    row = await connection.fetchrow(
+        "UPDATE import_run SET deleted_count = deleted_count + $3,"
+        " silenced_webhooks = silenced_webhooks + $4, silenced_notifications = silenced_notifications + $5,"
+        " revision = revision + 1, last_checked_at = now() WHERE account_id = $1 AND id = $2 RETURNING id, revision",
+        account_id, run_id, deleted, silenced.webhooks, silenced.notifications,
+    )  # fmt: skip
+    return _changed(account_id, automatic_import_id, row)
 
 
 async def start(connection: Connection, account_id: UUID, automatic_import_id: UUID) -> RunChanged | None:
@@ -158,6 +193,36 @@ async def finish(
         error.code if error else None, error.message if error else None,
     )  # fmt: skip
     return _changed(account_id, automatic_import_id, row)
+
+
+async def review(
+    connection: Connection, account_id: UUID, automatic_import_id: UUID, found: Mapping[str, Any]
+) -> RunChanged:
+    """The run waits for somebody to judge what it found."""
+    row = await connection.fetchrow(
+        "UPDATE import_run SET state = 'NEEDS_REVIEW', stopped_by = 'REVIEW', review = $3, found_something = true,"
+        " revision = revision + 1, last_checked_at = now() WHERE account_id = $1 AND id = $2 RETURNING id, revision",
+        account_id, await open_for_news(connection, account_id, automatic_import_id), orjson.dumps(found).decode(),
+    )  # fmt: skip
+    return _changed(account_id, automatic_import_id, row)
+
+
+async def go_on(connection: Connection, account_id: UUID, run_id: UUID) -> None:
+    """The run was judged: it is queued again. The figures stay, the examples were for the judge."""
+    await connection.execute(
+        "UPDATE import_run SET state = 'QUEUED', stopped_by = NULL, review = review - 'examples',"
+        " revision = revision + 1 WHERE account_id = $1 AND id = $2",
+        account_id, run_id,
+    )  # fmt: skip
+
+
+async def drop(connection: Connection, account_id: UUID, run_id: UUID) -> None:
+    """The run was judged: it ends."""
+    await connection.execute(
+        "UPDATE import_run SET state = 'CANCELLED', finished_at = now(), review = review - 'examples',"
+        " revision = revision + 1 WHERE account_id = $1 AND id = $2",
+        account_id, run_id,
+    )  # fmt: skip
 
 
 async def cancel_open(account_id: UUID, automatic_import_ids: Sequence[UUID]) -> None:

@@ -8,17 +8,22 @@ from uuid import UUID
 import asyncpg
 
 from domain import database
+from domain.emails import email_key
 from domain.enums import LedgerState, OutcomeCode
 from domain.keyset import Select, Slice, Span
 
 COLUMNS = (
-    "automatic_import_id, external_id, contact_id, record->>'email' AS email, state, code, first_seen_at, updated_at"
+    "automatic_import_id, external_id, contact_id, record->>'email' AS email, state, code, position, first_seen_at,"
+    " updated_at"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
-    """What became of one record of one automatic import. `email` is the address as the service last gave it."""
+    """What became of one record of one automatic import. `email` is the address as the service last gave it.
+
+    `position` orders the waiting room; it says nothing by itself.
+    """
 
     automatic_import_id: UUID
     external_id: str
@@ -26,16 +31,19 @@ class LedgerRow:
     email: str | None
     state: LedgerState
     code: OutcomeCode | None
+    position: int
     first_seen_at: datetime
     updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordFilter:
-    """Which ledger rows; all that is given counts."""
+    """Which ledger rows; all that is given counts. An `email` is compared as contacts are, and as it was given."""
 
     state: LedgerState | None = None
     code: OutcomeCode | None = None
+    email: str | None = None
+    external_id: str | None = None
 
 
 async def of_imports(
@@ -47,6 +55,16 @@ async def of_imports(
         select.where("state = {}", wanted.state)
     if wanted.code is not None:
         select.where("code = {}", wanted.code)
+    if wanted.external_id is not None:
+        select.where("external_id = {}", wanted.external_id)
+    if wanted.email is not None:
+        # Each half has an index of its own: whoever holds an address, and the few that are not simply linked.
+        select.where(
+            "((state = 'LINKED' AND email_key = {0})"
+            " OR (state <> 'LINKED' AND (email_key = {0} OR record->>'email' = {1})))",
+            email_key(wanted.email.strip()),
+            wanted.email,
+        )
     # The primary key leads by external account, which an import never changes: naming it makes the key usable.
     parent = (
         "external_account_id = (SELECT external_account_id FROM automatic_import"
@@ -83,9 +101,30 @@ async def linked_counts(account_id: UUID, import_ids: Sequence[UUID]) -> dict[UU
 
 async def waiting_count(account_id: UUID) -> int:
     """How long the account's waiting room is (R11)."""
-    rows = await database.fetch("SELECT count(*) FROM ledger WHERE account_id = $1 AND state = 'WAITING'", account_id)
+    rows = await database.fetch(
+        "SELECT count(*) FROM ledger WHERE account_id = $1 AND code = 'CONTACT_LIMIT' AND state = 'WAITING'", account_id
+    )
     count: int = rows[0]["count"]
     return count
+
+
+async def places_in_line(account_id: UUID, positions: Sequence[int]) -> dict[int, int]:
+    """The place of each of these positions in the account's waiting room, from 1; paused imports have none.
+
+    One pass over the line, however many are asked for.
+    """
+    rows = await database.fetch(
+        """
+        SELECT position, place FROM (
+            SELECT position, row_number() OVER (ORDER BY position) AS place FROM ledger
+            WHERE account_id = $1 AND code = 'CONTACT_LIMIT' AND automatic_import_id IN (
+                SELECT id FROM automatic_import
+                WHERE account_id = $1 AND deleted_at IS NULL AND state IN ('ACTIVE', 'FAILING'))
+        ) line WHERE position = ANY($2::bigint[])
+        """,
+        account_id, list(positions),
+    )  # fmt: skip
+    return {row["position"]: row["place"] for row in rows}
 
 
 def _row(row: asyncpg.Record) -> LedgerRow:
@@ -96,6 +135,7 @@ def _row(row: asyncpg.Record) -> LedgerRow:
         email=row["email"],
         state=LedgerState(row["state"]),
         code=OutcomeCode(row["code"]) if row["code"] else None,
+        position=row["position"],
         first_seen_at=row["first_seen_at"],
         updated_at=row["updated_at"],
     )
@@ -104,6 +144,7 @@ def _row(row: asyncpg.Record) -> LedgerRow:
 async def leave_waiting_room(account_id: UUID, automatic_import_id: UUID) -> None:
     """The import's new contacts that wait give their places up (R11). A record that still matches comes back as new."""
     await database.fetch(
-        "DELETE FROM ledger WHERE account_id = $1 AND automatic_import_id = $2 AND state = 'WAITING'",
+        "DELETE FROM ledger WHERE account_id = $1 AND automatic_import_id = $2 AND code = 'CONTACT_LIMIT'"
+        " AND state = 'WAITING'",
         account_id, automatic_import_id,
     )  # fmt: skip

@@ -1,21 +1,23 @@
 """Reading runs: the history of imports, and the state that watchers follow."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from domain import database
-from domain.enums import RunState, RunStop, RunTrigger
+from domain.enums import ReviewKind, RunState, RunStop, RunTrigger
 from domain.import_runs import RunError
 from domain.keyset import Select, Slice, Span
 
 COLUMNS = """id, automatic_import_id, trigger, state, stopped_by, waiting_until, revision, checks, last_checked_at,
     read_count, created_count, updated_count, unchanged_count, skipped_count, waiting_count, failed_count,
-    protected_count, error_code, error_message,
-    created_at, started_at, finished_at"""
+    protected_count, deleted_count, silenced_autoresponders, silenced_webhooks, silenced_notifications,
+    error_code, error_message, review, created_at, started_at, finished_at"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,47 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptSilent:
+    """What the run's changes would have set off, had they come in another way (R10)."""
+
+    autoresponders: int
+    webhooks: int
+    notifications: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewExample:
+    """One record that a review is about, with the values that would change, by column or the field's source key."""
+
+    external_id: str
+    email: str | None
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """Why a run stopped for somebody to judge: what it would do, out of how many `known` records."""
+
+    kind: ReviewKind
+    known: int
+    affected: int
+    blanked: int
+    address_changed: int
+    consent_lowered: int
+    missing: int
+    examples: Sequence[ReviewExample]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSource:
+    """Which import a run belongs to, also once that is deleted, and when the run was asked for."""
+
+    import_name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A run as it is shown."""
 
@@ -46,6 +89,9 @@ class Run:
     checks: int
     last_checked_at: datetime | None
     counts: Counts
+    deleted: int
+    kept_silent: KeptSilent
+    review: Review | None
     error: RunError | None
     created_at: datetime
     started_at: datetime | None
@@ -90,6 +136,18 @@ async def by_ids(account_id: UUID, run_ids: Collection[UUID]) -> dict[UUID, Run]
         f"SELECT {COLUMNS} FROM import_run WHERE account_id = $1 AND id = ANY($2::uuid[])", account_id, list(run_ids)
     )
     return {row["id"]: _row(row) for row in rows}
+
+
+async def source_of(account_id: UUID, run_id: UUID) -> RunSource | None:
+    """Where the run belongs; None where the account has no such run."""
+    rows = await database.fetch(
+        "SELECT i.name, r.created_at FROM import_run r"
+        " JOIN automatic_import i ON i.account_id = r.account_id AND i.id = r.automatic_import_id"
+        " WHERE r.account_id = $1 AND r.id = $2",
+        account_id,
+        run_id,
+    )
+    return RunSource(import_name=rows[0]["name"], created_at=rows[0]["created_at"]) if rows else None
 
 
 async def last_of_imports(account_id: UUID, import_ids: Sequence[UUID]) -> dict[UUID, Run]:
@@ -139,8 +197,32 @@ def _row(row: asyncpg.Record) -> Run:
             failed=row["failed_count"],
             protected=row["protected_count"],
         ),
+        deleted=row["deleted_count"],
+        kept_silent=KeptSilent(
+            autoresponders=row["silenced_autoresponders"],
+            webhooks=row["silenced_webhooks"],
+            notifications=row["silenced_notifications"],
+        ),
+        review=_review(orjson.loads(row["review"])) if row["review"] else None,
         error=RunError(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None,
         created_at=row["created_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
+    )
+
+
+def _review(stored: Mapping[str, Any]) -> Review:
+    figures = ("known", "affected", "blanked", "address_changed", "consent_lowered", "missing")
+    return Review(
+        kind=ReviewKind(stored["kind"]),
+        **{name: stored.get(name, 0) for name in figures},
+        examples=[
+            ReviewExample(
+                external_id=example["external_id"],
+                email=example.get("email"),
+                before=example.get("before") or {},
+                after=example.get("after") or {},
+            )
+            for example in stored.get("examples", ())
+        ],
     )

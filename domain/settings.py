@@ -3,8 +3,12 @@
 from functools import cache
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _without_slash(url: str) -> str:
+    return url.rstrip("/")
 
 
 class Settings(BaseSettings):
@@ -27,14 +31,39 @@ class Settings(BaseSettings):
         1800, gt=0, le=604_800, description="Seconds between two checks of an external account."
     )
     cap: int = Field(500, ge=1, le=1_000_000_000, description="Contacts written per external account and cycle.")
+    review_changed_percent: float = Field(
+        20,
+        ge=0,
+        le=100,
+        description="Percent of the known records read that may lose a value, their address or "
+        "consent in one pass, before an import stops for review.",
+    )
+    review_changed_count: int = Field(
+        50, ge=0, description="As many such records never stop an import, whatever their part."
+    )
+    review_missing_percent: float = Field(
+        10,
+        ge=0,
+        le=100,
+        description="Percent of the known records that a complete sweep may miss, before an import stops for review.",
+    )
+    review_missing_count: int = Field(
+        20, ge=0, description="As many missing records never stop an import, whatever their part."
+    )
     lease_seconds: float = Field(
         45, gt=0, le=3600, description="Seconds without a sign of life after which a worker's cycle is taken over."
+    )
+    outcome_days: int = Field(
+        30, ge=1, le=3650, description="Days for which outcomes, and what was finished as long ago, are kept."
     )
     allow_private_hosts: bool = Field(
         False, description="Let users connect services on private and loopback addresses."
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins whose pages may call the API, comma-separated."
+    )
+    public_url: Annotated[str, AfterValidator(_without_slash)] | None = Field(
+        None, pattern=r"^https?://", description="Where users reach the API, for links that work anywhere."
     )
     new_account_plan: str = Field("contacts-10000", description="The plan tier a new account starts on.")
     database_pool: int = Field(10, ge=2, le=1000, description="The most database connections one process opens.")

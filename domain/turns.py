@@ -4,10 +4,11 @@ Each function is one transaction that holds the external account, compares the l
 compares its revision. LeaseLost: another worker took over. TurnSuperseded: an edit, pause, deletion or undo wins.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from domain import database, import_runs
@@ -23,11 +24,14 @@ MAX_FAILURE_DOUBLINGS = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One import's right to be written for, as long as the lease and the revision hold."""
+    """One import's right to be written for, as long as the lease and the revision hold.
+
+    Without a lease nothing may be read from the service; what the ledger has is nobody's to read alone.
+    """
 
     account_id: UUID
     external_account_id: UUID
-    lease_token: UUID
+    lease_token: UUID | None
     automatic_import_id: UUID
     revision: int
     service: str
@@ -40,7 +44,7 @@ async def hold(connection: Connection, turn: Turn) -> int:
         "SELECT lease_token, window_used FROM external_account WHERE account_id = $1 AND id = $2 FOR NO KEY UPDATE",
         turn.account_id, turn.external_account_id,
     )  # fmt: skip
-    if external is None or external["lease_token"] != turn.lease_token:
+    if external is None or (turn.lease_token is not None and external["lease_token"] != turn.lease_token):
         raise LeaseLost
     revision = await connection.fetchval(
         "SELECT revision FROM automatic_import WHERE account_id = $1 AND id = $2 AND deleted_at IS NULL"
@@ -51,6 +55,46 @@ async def hold(connection: Connection, turn: Turn) -> int:
         raise TurnSuperseded
     used: int = external["window_used"]
     return used
+
+
+async def of_ledger(account_id: UUID, automatic_import_id: UUID, unstable_services: Collection[str]) -> Turn | None:
+    """A turn without a lease, for work on the ledger alone. None where the import is paused, in review or deleted."""
+    rows = await database.fetch(
+        f"{WITHOUT_LEASE} AND i.state IN ('ACTIVE', 'FAILING')", account_id, automatic_import_id
+    )
+    return _without_lease(rows[0], unstable_services) if rows else None
+
+
+async def hold_for_review(connection: Connection, account_id: UUID, automatic_import_id: UUID) -> Turn | None:
+    """A turn without a lease, held, of an import that waits for review; None where it does not."""
+    row = await connection.fetchrow(f"{WITHOUT_LEASE} AND i.state = 'NEEDS_REVIEW'", account_id, automatic_import_id)
+    if row is None:
+        return None
+    turn = _without_lease(row, ())
+    try:
+        await hold(connection, turn)
+    except TurnSuperseded:
+        return None
+    return turn
+
+
+WITHOUT_LEASE = """
+SELECT i.account_id, i.id, i.external_account_id, i.revision, e.service FROM automatic_import i
+JOIN external_account e ON e.account_id = i.account_id AND e.id = i.external_account_id
+WHERE i.account_id = $1 AND i.id = $2 AND i.deleted_at IS NULL
+"""
+
+
+def _without_lease(row: Mapping[str, Any], unstable_services: Collection[str]) -> Turn:
+    return Turn(
+        account_id=row["account_id"],
+        external_account_id=row["external_account_id"],
+        lease_token=None,
+        automatic_import_id=row["id"],
+        revision=row["revision"],
+        service=row["service"],
+        unstable_ids=row["service"] in unstable_services,
+    )
 
 
 @asynccontextmanager
@@ -72,8 +116,11 @@ async def complete(turn: Turn, *, stopped_by: RunStop | None = None) -> RunChang
     async with holding(turn) as connection:
         await _serve(connection, turn)
         await connection.execute(
-            "UPDATE automatic_import SET backlog = $3, state = 'ACTIVE', state_reason = NULL,"
-            " consecutive_failures = 0, next_attempt_at = NULL WHERE account_id = $1 AND id = $2",
+            # The guard counts until the pass is complete, and approval lasts as long.
+            "UPDATE automatic_import SET backlog = $3, source_remaining = CASE WHEN $3 THEN source_remaining END,"
+            " state = 'ACTIVE', state_reason = NULL,"
+            " consecutive_failures = 0, next_attempt_at = NULL, guard = CASE WHEN $3 THEN guard ELSE '{}' END"
+            " WHERE account_id = $1 AND id = $2",
             turn.account_id, turn.automatic_import_id, stopped_by is not None,
         )  # fmt: skip
         return await import_runs.finish(connection, turn.account_id, turn.automatic_import_id, stopped_by=stopped_by)
@@ -125,15 +172,6 @@ async def cancel(turn: Turn) -> RunChanged:
     async with holding(turn) as connection:
         await _serve(connection, turn)
         return await import_runs.finish(connection, turn.account_id, turn.automatic_import_id)
-
-
-async def forget_checkpoint(turn: Turn) -> None:
-    """The service does not know the checkpoint any more: one full sweep."""
-    async with holding(turn) as connection:
-        await connection.execute(
-            "UPDATE automatic_import SET checkpoint = NULL WHERE account_id = $1 AND id = $2",
-            turn.account_id, turn.automatic_import_id,
-        )  # fmt: skip
 
 
 async def _serve(connection: Connection, turn: Turn) -> None:

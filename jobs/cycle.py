@@ -8,10 +8,9 @@ from arq import ArqRedis
 from arq.constants import default_queue_name
 
 from domain import background_tasks, cycle
+from jobs import fleet
 from jobs.queue import SYNC, TASK
 
-MOST_QUEUED = 200
-"""Claims are leased from the moment they are made, so none is made that would only wait in the queue."""
 BATCH = 100
 
 Claimed = Sequence[tuple[UUID, UUID, UUID]]
@@ -26,13 +25,15 @@ class Context(TypedDict):
 async def tick(ctx: Context) -> int:
     """Claim what is due, tasks before cycles: a user waits for those. Returns how many jobs were started."""
     redis = ctx["redis"]
-    started = await _start(redis, TASK, background_tasks.claim_due)
-    return started + await _start(redis, SYNC, _claim_cycles)
+    most_queued = await fleet.most_queued(redis)
+    started = await _start(redis, TASK, background_tasks.claim_due, most_queued)
+    return started + await _start(redis, SYNC, _claim_cycles, most_queued)
 
 
-async def _start(redis: ArqRedis, job: str, claim_due: Callable[[int], Awaitable[Claimed]]) -> int:
+async def _start(redis: ArqRedis, job: str, claim_due: Callable[[int], Awaitable[Claimed]], most_queued: int) -> int:
     started = 0
-    while (room := MOST_QUEUED - await redis.zcard(default_queue_name)) > 0:
+    # Running jobs are in the queue until they end.
+    while (room := most_queued - await redis.zcard(default_queue_name)) > 0:
         wanted = min(room, BATCH)
         claims = await claim_due(wanted)
         for account_id, subject_id, lease_token in claims:

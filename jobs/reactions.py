@@ -1,5 +1,6 @@
 """What a cycle does when reading fails: four reactions, one per kind of failure (R15)."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from connectors.base import (
     Service,
     TransientError,
 )
-from domain import cycle, turns
+from domain import cycle, sweeps, turns
 from domain.cycle import Claim, CycleWork
 from domain.errors import TurnSuperseded
 from domain.events import Events, RunChanged
@@ -45,7 +46,11 @@ class Context(TypedDict):
 
 @dataclass(slots=True, kw_only=True)
 class Reading:
-    """One import under way: its connector's pages, and the page that is not wholly stored yet."""
+    """One import under way: its connector's pages, and the page that is not wholly stored yet.
+
+    `settled`: nothing that the ledger knows has to be dealt with before anything new is read. `ahead`: the page after
+    it, which is being fetched meanwhile.
+    """
 
     turn: Turn
     connector: Connector
@@ -53,6 +58,8 @@ class Reading:
     is_backfill: bool
     page: Page | None = None
     start: int = 0
+    settled: bool = False
+    ahead: asyncio.Task[Page | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +94,7 @@ async def react(
                 )
             return Turned(ends_cycle=True)
         case CheckpointExpiredError() if not reading.is_backfill:
-            await turns.forget_checkpoint(reading.turn)
+            await sweeps.start_over(reading.turn)
             await reading.pages.aclose()
             reading.pages, reading.page, reading.is_backfill = reading.connector.pages(None), None, True
             return Turned(goes_on=True)

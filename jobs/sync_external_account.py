@@ -22,6 +22,7 @@ from domain.import_runs import RunError
 from domain.ingest import Incoming, Stored
 from domain.logs import trace
 from domain.turns import Turn
+from jobs.draining import drain
 from jobs.reactions import Context, Reading, Turned, publish, react
 
 log = structlog.get_logger()
@@ -30,6 +31,8 @@ BUDGET = timedelta(seconds=12)
 """After this long a cycle hands over to the next job: a killed worker's job restarts only after the longest timeout."""
 READ_TIMEOUT = timedelta(seconds=30)
 """For one page. With the budget it stays below arq's timeout, which would say nothing of the reason."""
+WORTH_FETCHING_AHEAD = 100
+"""Records: behind a page as large as that the next one is fetched while it is stored, unless the cap may end in it."""
 AFTER_A_BUG = timedelta(minutes=5)
 
 
@@ -71,6 +74,7 @@ async def _cycle(ctx: Context, claim: Claim) -> datetime | None:
     work = await cycle.work_of(claim)
     if work is None or not work.imports:
         return None
+    await drain(ctx, claim.account_id, [due.id for due in work.imports])
     external_account = await external_accounts.get(claim.account_id, claim.external_account_id)
     if external_account.credentials is None:
         return None  # disconnected a moment ago
@@ -86,6 +90,9 @@ async def _cycle(ctx: Context, claim: Claim) -> datetime | None:
 
 
 async def _close(reading: Reading) -> None:
+    if reading.ahead is not None:
+        reading.ahead.cancel()
+        await asyncio.gather(reading.ahead, return_exceptions=True)
     await reading.pages.aclose()
 
 
@@ -180,7 +187,15 @@ class ReadingFailed(Exception):
 
 
 async def _next_page(claim: Claim, reading: Reading) -> Page | None:
-    await cycle.renew(claim)
+    if reading.ahead is None:
+        await cycle.renew(claim)
+        return await _read(reading)
+    # What was stored meanwhile was the sign of life.
+    ahead, reading.ahead = reading.ahead, None
+    return await ahead
+
+
+async def _read(reading: Reading) -> Page | None:
     try:
         async with asyncio.timeout(READ_TIMEOUT.total_seconds()):
             return await anext(reading.pages, None)
@@ -193,22 +208,30 @@ async def _next_page(claim: Claim, reading: Reading) -> Page | None:
 
 async def _turn(ctx: Context, claim: Claim, reading: Reading, *, share: int) -> Turned:
     """Store what is due from the ledger, else a page, or as much of it as this turn's share of the cap allows."""
-    # Nothing new is read before the last due row is stored.
+    # Nothing new is read before the last deletion is acted on, and the last due row is stored.
+    if not reading.settled:
+        stored = await ingest.store_deletions(reading.turn)
+        if stored is not None:
+            await publish(ctx, stored.run)
+            return Turned(goes_on=True)
     stored = await ingest.store_due(reading.turn, allowance=share)
     if stored is not None:
         return await _after(ctx, claim, reading, stored, is_whole=stored.consumed > 0)
+    reading.settled = True
     if reading.page is None:
         reading.page, reading.start = await _next_page(claim, reading), 0
     page = reading.page
     if page is None:
         await _end(ctx, claim, reading, stopped_by=None)
         return Turned()
+    if reading.ahead is None and page.wait is None and WORTH_FETCHING_AHEAD <= len(page.records) <= share:
+        reading.ahead = asyncio.create_task(_read(reading))
     stored = await ingest.store_page(reading.turn, _incoming(page), start=reading.start, allowance=share)
     reading.start += stored.consumed
     is_whole = reading.start == len(page.records)
     if is_whole:
-        reading.page = None
-        if page.wait is not None:
+        reading.page, reading.settled = None, not (page.deleted_ids or page.complete)
+        if page.wait is not None and not stored.in_review:
             return await _wait_for_page(ctx, reading, stored, page.wait)
     return await _after(ctx, claim, reading, stored, is_whole=is_whole)
 
@@ -219,6 +242,8 @@ async def _after(ctx: Context, claim: Claim, reading: Reading, stored: Stored, *
         await publish(ctx, await turns.cancel(reading.turn))
         return Turned(cap_left=stored.cap_left)
     await publish(ctx, stored.run)
+    if stored.in_review:
+        return Turned()
     if not is_whole and stored.cap_left == 0:
         await _end(ctx, claim, reading, stopped_by=RunStop.CAP)
         return Turned(cap_left=0)
@@ -242,5 +267,7 @@ def _incoming(page: Page) -> Incoming:
         fields=page.fields,
         deleted_ids=page.deleted_ids,
         checkpoint=page.checkpoint,
+        sweep=page.sweep,
+        complete=page.complete,
         remaining=page.remaining,
     )

@@ -20,6 +20,7 @@ from domain import database, retention
 from domain.errors import Misconfigured
 from domain.logs import configure_logging
 from domain.settings import settings
+from jobs import fleet
 from jobs.background_tasks import run_background_task
 from jobs.cycle import tick
 from jobs.events import RedisEvents
@@ -55,6 +56,11 @@ async def prepare_outcome_days(_: Mapping[str, Any]) -> None:
     await retention.prepare_outcome_days()
 
 
+async def forget(_: Mapping[str, Any]) -> None:
+    """Every hour, so that what was in somebody's way is tried again soon."""
+    await retention.forget()
+
+
 def make_worker(redis: ArqRedis, *, services: Mapping[str, Service] = SERVICES, burst: bool = False) -> Worker:
     """A worker on `redis`. It leaves signals to whoever runs it."""
     return Worker(
@@ -72,6 +78,7 @@ def make_worker(redis: ArqRedis, *, services: Mapping[str, Service] = SERVICES, 
                 name="cron:prepare_outcome_days",
                 run_at_startup=True,
             ),
+            cron(cast("WorkerCoroutine", forget), minute=37, name="cron:forget"),
         ],
         redis_pool=redis,
         ctx={
@@ -85,11 +92,10 @@ def make_worker(redis: ArqRedis, *, services: Mapping[str, Service] = SERVICES, 
         job_timeout=JOB_TIMEOUT,
         # A kept result blocks its job's id; arq forgets `keep_result=0` of a function when its tries are used up.
         keep_result=0,
-        max_jobs=100,
+        max_jobs=fleet.MAX_JOBS,
         max_tries=1000,
         poll_delay=0.05,
-        # Running jobs stay at the head of the queue: fewer would starve what is behind them.
-        queue_read_limit=2000,
+        queue_read_limit=fleet.JOBS_READ,
         health_check_interval=15,
         job_serializer=serialize,
         job_deserializer=orjson.loads,
@@ -129,16 +135,17 @@ async def _work_until(stop: asyncio.Event) -> set[asyncio.Task[Any]]:
         await asyncio.sleep(RETRY_REDIS_AFTER)
         return set()
     worker = make_worker(redis)
-    working = asyncio.create_task(worker.async_run())
-    stopping = asyncio.create_task(stop.wait())
-    log.info("worker.ready")
-    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if working.done():
-        log.warning("worker.redis_lost", error=repr(working.exception()))
-        await asyncio.sleep(RETRY_REDIS_AFTER)
-    working.cancel()
-    stopping.cancel()
-    await asyncio.gather(working, stopping, return_exceptions=True)
+    async with fleet.counted(redis):
+        working = asyncio.create_task(worker.async_run())
+        stopping = asyncio.create_task(stop.wait())
+        log.info("worker.ready")
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            log.warning("worker.redis_lost", error=repr(working.exception()))
+            await asyncio.sleep(RETRY_REDIS_AFTER)
+        working.cancel()
+        stopping.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
     return set(worker.tasks.values())
 
 

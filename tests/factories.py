@@ -20,6 +20,9 @@ from domain.enums import (
     Outcome,
     RunState,
     RunTrigger,
+    TaskState,
+    UndoCode,
+    UndoResult,
 )
 from domain.models import (
     Account,
@@ -30,12 +33,15 @@ from domain.models import (
     CustomField,
     ExternalAccount,
     ImportList,
+    ImportPreview,
     ImportRun,
     ImportTag,
+    ImportUndo,
     LedgerEntry,
     RecordOutcome,
     Subscription,
     Tag,
+    UndoneRecord,
 )
 from domain.records import FieldType
 
@@ -193,6 +199,68 @@ async def make_ledger_row(
         position=number,
         revision=automatic_import.revision,
         run_id=uuid7(),
+    )
+
+
+async def make_linked_contacts(automatic_import: AutomaticImport, count: int) -> None:
+    """So many ACTIVE contacts `person…@example.com`, each linked to a record of the import, in one statement."""
+    await database.fetch(
+        """
+        WITH made AS (
+            INSERT INTO contact (account_id, id, email, email_key, status)
+            SELECT $1, gen_random_uuid(), name, name, 'ACTIVE'
+            FROM (SELECT format('person%s@example.com', n) AS name FROM generate_series(1, $2::integer) n) names
+            RETURNING id, email_key
+        )
+        INSERT INTO ledger (account_id, external_account_id, automatic_import_id, external_id, contact_id, email_key,
+            record, digest, state, revision, run_id)
+        SELECT $1, $3, $4, email_key, id, email_key, '{"consent": "NOT_TRACKED"}', '\\x00', 'LINKED', 1,
+            gen_random_uuid() FROM made
+        """,
+        automatic_import.account_id,
+        count,
+        automatic_import.external_account_id,
+        automatic_import.id,
+    )
+
+
+async def make_preview(external_account: ExternalAccount) -> ImportPreview:
+    """A preview of a new import, which no worker has looked at yet."""
+    return await ImportPreview.create(
+        account_id=external_account.account_id, external_account_id=external_account.id, input={"criteria": {}}
+    )
+
+
+async def make_undo(run: ImportRun, *, state: TaskState = TaskState.COMPLETED, **values: Any) -> ImportUndo:
+    """The undoing of a run."""
+    return await ImportUndo.create(
+        account_id=run.account_id,
+        automatic_import_id=run.automatic_import_id,
+        run_ids=[str(run.id)],
+        state=state,
+        **values,
+    )
+
+
+async def make_undone_record(
+    undo: ImportUndo,
+    external_id: str,
+    *,
+    result: UndoResult = UndoResult.REMOVED,
+    code: UndoCode | None = None,
+    contact: Contact | None = None,
+    details: list[dict[str, object]] | None = None,
+) -> None:
+    """What an undo of one run came to for one record."""
+    await UndoneRecord.create(
+        account_id=undo.account_id,
+        undo_id=undo.id,
+        run_id=undo.run_ids[0],
+        external_id=external_id,
+        contact_id=contact.id if contact else None,
+        result=result,
+        code=code,
+        details=details or [],
     )
 
 

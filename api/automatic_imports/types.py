@@ -7,6 +7,7 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
+from api.automatic_imports.policies import DeletionPolicy, OverwritePolicy
 from api.context import Info, account_id, loaders
 from api.enums import describe
 from api.import_runs import RUNS, ImportRun
@@ -14,9 +15,8 @@ from api.lists import ContactList, Tag
 from api.loaders import PartOf
 from api.node import Node, global_id, key_of, node_type, show
 from api.pagination import After, Before, Connection, First, Last, Order, connection, span
-from api.records import RECORDS, SourceRecord
+from api.records import RECORDS, RecordFilter, SourceRecord
 from domain import import_overview, ledger, run_history
-from domain.enums import LedgerState, OutcomeCode, OverwritePolicy
 from domain.import_overview import ImportRow, ShownState
 
 if TYPE_CHECKING:
@@ -29,16 +29,9 @@ describe(
     ACTIVE="It is checked in every cycle.",
     PAUSED="A user paused it: resume it to go on.",
     NEEDS_RECONNECT="The service does not accept the stored credentials any more: reconnect the external account.",
-    NEEDS_REVIEW="It stopped, because so many records are missing that somebody should look.",
+    NEEDS_REVIEW="It stopped, because of what it would do to many records: approve its run, or drop it.",
     FAILING="Its last runs failed. It is tried again, farther apart each time.",
 )
-describe(
-    OverwritePolicy,
-    "Whether an import's names and phone replace what a contact already has.",
-    ALWAYS="Whenever they change at the service.",
-    IF_EMPTY="Only where the contact has none.",
-)
-
 IMPORTS: Order[ImportRow] = Order("imports", lambda row: row.id, UUID)
 
 
@@ -56,24 +49,22 @@ class ImportBacklog:
         return cls(remaining=row.remaining, expected_finish_at=row.expected_finish_at)
 
 
-@strawberry.input(description="Which records; all that is given counts.")
-class RecordFilter:
-    state: LedgerState | None = strawberry.field(default=None, description="Those in this state.")
-    code: OutcomeCode | None = strawberry.field(default=None, description="Those with this code.")
-
-
 @strawberry.type(
     description="A recurring import: the matching contacts of an external account, checked every 30 minutes."
 )
 class AutomaticImport(Node):
     key: strawberry.Private[UUID]
     external_account_key: strawberry.Private[UUID]
+    deletion_tag_key: strawberry.Private[UUID | None]
     name: str = strawberry.field(description="What its owner calls it.")
     criteria: JSON = strawberry.field(description="What records must match, in the service's own terms.")
     state: ShownState = strawberry.field(description="What it is doing.")
     state_reason: str | None = strawberry.field(description="Why, where there is something to say.")
     name_policy: OverwritePolicy = strawberry.field(description="Whether names replace what a contact already has.")
     phone_policy: OverwritePolicy = strawberry.field(description="Whether the phone number does.")
+    deletion_policy: DeletionPolicy = strawberry.field(
+        description="What becomes of contacts that are deleted at the service."
+    )
     next_run_at: datetime | None = strawberry.field(description="When it is checked next; null while it does not run.")
     created_at: datetime = strawberry.field(description="When it was created.")
 
@@ -89,6 +80,8 @@ class AutomaticImport(Node):
             state_reason=row.state_reason,
             name_policy=row.name_policy,
             phone_policy=row.phone_policy,
+            deletion_policy=row.deletion_policy,
+            deletion_tag_key=row.deletion_tag_id,
             next_run_at=row.next_run_at,
             created_at=row.created_at,
         )
@@ -106,6 +99,13 @@ class AutomaticImport(Node):
     @strawberry.field(description="The tags that its contacts get, by name.")
     async def tags(self, info: Info) -> list[Tag]:
         return [Tag.of(row) for row in await loaders(info).tags_of_import.load(self.key)]
+
+    @strawberry.field(description="The tag that deleted contacts get, where the policy is TAG.")
+    async def deletion_tag(self, info: Info) -> Tag | None:
+        if self.deletion_tag_key is None:
+            return None
+        row = await loaders(info).tag.load(self.deletion_tag_key)
+        return Tag.of(row) if row is not None else None
 
     @strawberry.field(description="The run under way, else the last one; null before the first.")
     async def last_run(self, info: Info) -> ImportRun | None:
@@ -140,7 +140,7 @@ class AutomaticImport(Node):
         filter: Annotated[RecordFilter | None, strawberry.argument(description="Which records.")] = None,  # noqa: A002
     ) -> Connection[SourceRecord]:
         page = span(RECORDS, first=first, after=after, last=last, before=before)
-        wanted = ledger.RecordFilter(state=filter.state, code=filter.code) if filter else ledger.RecordFilter()
+        wanted = filter.to_domain() if filter else ledger.RecordFilter()
         rows = await loaders(info).records_of_import.load(PartOf(self.key, page, wanted))
         return connection(rows, RECORDS, SourceRecord.of)
 

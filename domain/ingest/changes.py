@@ -63,11 +63,10 @@ def value_changes(
     before: dict[str, Any] = {}
     notes: dict[OutcomeNote, None] = {}
     applied = base.applied["values"] if base else {}
-    record = first_seen(known.rules.external_account_id, item.external_id)
     for key, value in item.snapshot["values"].items():
         known_field = known.fields.get(key)
         if known_field is None or not known_field.active:
-            if value not in (None, "", []) and _is_over_limit(known_field, key, record):
+            if value not in (None, "", []) and _is_over_limit(known_field, key, item, known):
                 notes[OutcomeNote.FIELD_LIMIT] = None
             continue
         # A value that had no field when it was last seen is new.
@@ -81,7 +80,7 @@ def value_changes(
         # An empty value clears only what this import saw filled.
         if stored is None and not (seen and key in applied):
             continue
-        field_id = str(known_field.id)
+        field_id = known_field.key
         current = contact.field_values.get(field_id) if contact else None
         if stored != current:
             changes[field_id] = stored
@@ -89,11 +88,11 @@ def value_changes(
     return changes, before, list(notes)
 
 
-def _is_over_limit(known_field: KnownField | None, key: str, record: str) -> bool:
+def _is_over_limit(known_field: KnownField | None, key: str, item: Item, known: Known) -> bool:
     """Whether a value has no field because there are too many, not because its key is private, new or deleted."""
     if known_field is None:
         return not key.startswith("_")
-    return known_field.first_seen_in not in (None, record)
+    return known_field.first_seen_in not in (None, first_seen(known.rules.external_account_id, item.external_id))
 
 
 def target_changes(

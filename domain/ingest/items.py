@@ -1,9 +1,9 @@
-"""A record on its way in, in the form that is compared and kept: JSON, and the digest of that JSON."""
+"""A record on its way in: the digest by which it is compared, and the JSON that is kept of one that is news."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -14,6 +14,8 @@ from domain.records import FieldValue, Record
 DIGEST_BYTES = 16
 MAX_EXTERNAL_ID = 512
 """Longer ids do not fit an index; they are kept as their hash."""
+NUL_IN_JSON = b"\\u0000"
+"""Or a backslash that somebody wrote before `u0000`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,29 +33,51 @@ class Item:
     forced: bool = False
 
 
-def item_of(record: Record) -> Item:
-    """`record` as an item; rejected where it cannot even be written as JSON (a lone surrogate)."""
+@dataclass(slots=True)
+class Sighting:
+    """A record as a page brings it: as much as it takes to tell whether it is news."""
+
+    external_id: str
+    digest: bytes
+    record: Record
+
+
+Identified = TypeVar("Identified", Sighting, Item)
+
+
+def sighting_of(record: Record) -> Sighting:
+    """`record` with the id and the digest that the ledger knows it by."""
+    try:
+        encoded = orjson.dumps(record, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        encoded = repr(record).encode("utf-8", "backslashreplace")
+    return Sighting(storable_id(record.external_id), _digest(encoded), record)
+
+
+def item_of(seen: Sighting) -> Item:
+    """The record as an item; rejected where its text cannot be stored: a lone surrogate, a NUL character."""
+    record = seen.record
     snapshot = {
         "email": record.email,
         "first_name": record.first_name,
         "last_name": record.last_name,
         "phone": record.phone,
-        "consent": record.consent.value,
+        "consent": record.consent,
         "values": {key: _within_json(value) for key, value in record.values.items()},
     }
-    external_id = storable_id(record.external_id)
     try:
         encoded = orjson.dumps(snapshot, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
     except orjson.JSONEncodeError:
-        digest = _digest(repr(snapshot).encode("utf-8", "backslashreplace"))
-        return Item(external_id=external_id, snapshot={}, json="{}", digest=digest, rejected=True)
-    return Item(
-        external_id=external_id,
-        # As the ledger will give it back: dates as text, tuples as lists.
-        snapshot=orjson.loads(encoded),
-        json=encoded.decode(),
-        digest=_digest(encoded),
-    )
+        return _rejected(seen)
+    # As the ledger will give it back: dates as text, tuples as lists.
+    stored = orjson.loads(encoded)
+    if NUL_IN_JSON in encoded and _contains_nul(stored):
+        return _rejected(seen)
+    return Item(external_id=seen.external_id, snapshot=stored, json=encoded.decode(), digest=seen.digest)
+
+
+def _rejected(seen: Sighting) -> Item:
+    return Item(external_id=seen.external_id, snapshot={}, json="{}", digest=seen.digest, rejected=True)
 
 
 def item_of_ledger(external_id: str, record: str, digest: bytes) -> Item:
@@ -63,10 +87,22 @@ def item_of_ledger(external_id: str, record: str, digest: bytes) -> Item:
 
 def storable_id(external_id: str) -> str:
     """`external_id` as the ledger's key."""
+    if len(external_id) <= MAX_EXTERNAL_ID and external_id.isascii() and "\0" not in external_id:
+        return external_id
     encoded = external_id.encode("utf-8", "backslashreplace")
     if len(encoded) <= MAX_EXTERNAL_ID and "\0" not in external_id and encoded.decode() == external_id:
         return external_id
     return "sha256:" + hashlib.sha256(encoded).hexdigest()
+
+
+def distinct(records: Sequence[Identified]) -> Sequence[Identified]:
+    """The records before the first whose id came already: a statement may not touch a row twice."""
+    seen: set[str] = set()
+    for index, record in enumerate(records):
+        if record.external_id in seen:
+            return records[:index]
+        seen.add(record.external_id)
+    return records
 
 
 def seen_values(items: Sequence[Item]) -> dict[str, list[str]]:
@@ -84,6 +120,17 @@ def seen_values(items: Sequence[Item]) -> dict[str, list[str]]:
 def _within_json(value: FieldValue) -> FieldValue:
     """A number beyond 64 bits as text: the field decides whether it takes it."""
     return str(value) if isinstance(value, int) and abs(value) >= 2**63 else value
+
+
+def _contains_nul(value: Any) -> bool:
+    match value:
+        case str():
+            return "\0" in value
+        case list():
+            return any(_contains_nul(each) for each in value)
+        case dict():
+            return any(_contains_nul(each) for each in (*value, *value.values()))
+    return False
 
 
 def _digest(encoded: bytes) -> bytes:

@@ -7,38 +7,25 @@ circle.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import orjson
 
 from domain import account as accounts
-from domain import turns
-from domain.credentials import key_ring
+from domain import contact_limit, waiting_room
 from domain.database import Connection
 from domain.emails import parse_email
-from domain.enums import ContactStatus, LedgerState, OutcomeCode, OverwritePolicy
+from domain.enums import ContactStatus, LedgerState, OutcomeCode
 from domain.fields import KnownField
-from domain.ingest.items import Item
+from domain.ingest.items import Item, Sighting
+from domain.ingest.rules import Rules
 from domain.turns import Turn
 
+STATES: Mapping[str | None, LedgerState | None] = {None: None, **{state.value: state for state in LedgerState}}
 LIST, TAG = "list", "tag"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """The import's own settings, and the account's key for hashing addresses."""
-
-    account_id: UUID
-    external_account_id: UUID
-    hash_key: bytes
-    name_policy: OverwritePolicy
-    phone_policy: OverwritePolicy
-    list_ids: Sequence[UUID]
-    tag_ids: Sequence[UUID]
-    window_used: int
-    unstable_ids: bool
+MOST_CHANGES = 500
+"""As many contacts change their status in one transaction at the most."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,7 +62,8 @@ class Draft:
 class Known:
     """Everything a page's decisions depend on; `plan` keeps it current while it decides.
 
-    `holders` maps an address to the record that holds it, `released` a record to the address it lets go.
+    `holders` maps an address to the record that holds it, `released` a record to the address it lets go. `room` is
+    how many more contacts may become ACTIVE through this page; `queued`: others wait for room already.
     """
 
     rules: Rules
@@ -89,39 +77,28 @@ class Known:
     targets: set[tuple[UUID, str, UUID]] = field(default_factory=set)
     fields: Mapping[str, KnownField] = field(default_factory=dict)
     room: int = 0
+    queued: bool = False
     released: dict[str, str] = field(default_factory=dict)
 
 
-async def load_rules(connection: Connection, turn: Turn) -> Rules:
-    """Hold the turn, and read the import's settings."""
-    window_used = await turns.hold(connection, turn)
-    row = await connection.fetchrow(
+async def load_repeated(
+    connection: Connection, turn: Turn, sightings: Sequence[Sighting]
+) -> Sequence[LedgerState | None]:
+    """The state of each record of which nothing is new, in their order; None for one that is news."""
+    states: Sequence[str | None] = await connection.fetchval(
         """
-        SELECT i.name_policy, i.phone_policy, a.email_hash_key,
-            ARRAY(SELECT list_id FROM automatic_import_list t
-                WHERE t.account_id = i.account_id AND t.automatic_import_id = i.id) AS list_ids,
-            ARRAY(SELECT tag_id FROM automatic_import_tag t
-                WHERE t.account_id = i.account_id AND t.automatic_import_id = i.id) AS tag_ids
-        FROM automatic_import i JOIN account a ON a.id = i.account_id WHERE i.account_id = $1 AND i.id = $2
+        SELECT array_agg(l.state ORDER BY s.number)
+        FROM unnest($4::text[], $5::bytea[]) WITH ORDINALITY s (external_id, digest, number)
+        -- LIMIT: row by row through the primary key, not the whole ledger in a hash, whatever the statistics say.
+        LEFT JOIN LATERAL (
+            SELECT state, digest FROM ledger WHERE account_id = $1 AND external_account_id = $2
+                AND external_id = s.external_id AND automatic_import_id = $3 LIMIT 1
+        ) l ON l.digest = s.digest AND l.state <> 'DELETED'
         """,
-        turn.account_id, turn.automatic_import_id,
+        turn.account_id, turn.external_account_id, turn.automatic_import_id,
+        [each.external_id for each in sightings], [each.digest for each in sightings],
     )  # fmt: skip
-    return Rules(
-        account_id=turn.account_id,
-        external_account_id=turn.external_account_id,
-        hash_key=_hash_key(row["email_hash_key"], turn.account_id),
-        name_policy=OverwritePolicy(row["name_policy"]),
-        phone_policy=OverwritePolicy(row["phone_policy"]),
-        list_ids=row["list_ids"],
-        tag_ids=row["tag_ids"],
-        window_used=window_used,
-        unstable_ids=turn.unstable_ids,
-    )
-
-
-@lru_cache(maxsize=1024)
-def _hash_key(sealed: bytes, account_id: UUID) -> bytes:
-    return key_ring().unseal(sealed, row=account_id)
+    return [STATES[state] for state in states or ()]
 
 
 async def load_entries(
@@ -168,22 +145,27 @@ async def load(
     entries: dict[str, Entry],
     siblings: dict[str, Entry],
     fields: Mapping[str, KnownField],
+    lock: bool = True,
     lock_account: bool,
+    draining: bool = False,
 ) -> Known:
-    """Read and lock what the changed `items` touch."""
+    """Read what the changed `items` touch, and lock it unless nothing is to be written.
+
+    `draining`: the items are the head of the waiting room, for whom the room is.
+    """
     keys = {
         email.key
         for item in items
         if not item.rejected and (email := parse_email(item.snapshot["email"] or "")) is not None
     }
-    room = await _room(connection, turn.account_id, lock=lock_account)
+    room, queued = await _room(connection, turn.account_id, lock=lock_account, draining=draining)
     ids = {
         entry.contact_id
         for item in items
         for entry in (entries.get(item.external_id), siblings.get(item.external_id))
         if entry is not None and entry.contact_id is not None
     }
-    drafts = await _load_contacts(connection, turn.account_id, ids, keys)
+    drafts = await _load_contacts(connection, turn.account_id, ids, keys, lock=lock)
     known = Known(
         rules=rules,
         entries=entries,
@@ -193,30 +175,30 @@ async def load(
         by_key={draft.email_key: draft for draft in drafts},
         fields=fields,
         room=room,
+        queued=queued,
     )
     await _load_hashes(connection, known, keys)
     await _load_targets(connection, known)
     return known
 
 
-async def _room(connection: Connection, account_id: UUID, *, lock: bool) -> int:
-    # FOR UPDATE would block every insert that references the account, and deadlock.
-    row = await connection.fetchrow(
-        "SELECT t.contact_limit - a.active_contacts AS room FROM account a"
-        " JOIN plan_tier t ON t.key = a.plan_tier_key WHERE a.id = $1"
-        + (" FOR NO KEY UPDATE OF a" if lock else ""),
-        account_id,
-    )  # fmt: skip
-    return max(0, row["room"]) if row else 0
+async def _room(connection: Connection, account_id: UUID, *, lock: bool, draining: bool) -> tuple[int, bool]:
+    """How many more contacts may become ACTIVE, and whether anybody waits for that already: those come first (R11)."""
+    room = await (contact_limit.hold if lock else contact_limit.room)(connection, account_id)
+    if draining:
+        return room, True
+    # Below zero, so that an opt-out in this page makes room for them too, not for the next record of the page.
+    ahead = await waiting_room.count_ahead(connection, account_id, at_most=room + MOST_CHANGES)
+    return room - ahead, ahead > 0
 
 
 async def _load_contacts(
-    connection: Connection, account_id: UUID, ids: Iterable[UUID], keys: Iterable[str]
+    connection: Connection, account_id: UUID, ids: Iterable[UUID], keys: Iterable[str], *, lock: bool
 ) -> list[Draft]:
     rows = await connection.fetch(
         "SELECT id, email, email_key, first_name, last_name, phone, status, field_values::text FROM contact"
         " WHERE account_id = $1 AND (id = ANY($2::uuid[]) OR email_key = ANY($3::text[]))"
-        " ORDER BY email_key FOR NO KEY UPDATE",
+        " ORDER BY email_key" + (" FOR NO KEY UPDATE" if lock else ""),
         account_id, list(ids), list(keys),
     )  # fmt: skip
     return [

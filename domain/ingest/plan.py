@@ -25,7 +25,7 @@ class Decision:
     """What becomes of one record. `repeated`: nothing is new, it is only counted.
 
     `contact` is a new contact for CREATED, the known one otherwise; `applied` is the record as written to it, where
-    that is an older one than the record as seen.
+    that is an older one than the record as seen. `entry` is its ledger row so far.
     """
 
     item: Item
@@ -38,6 +38,14 @@ class Decision:
     change: Change = field(default_factory=Change)
     applied: Mapping[str, Any] | None = None
     repeated: bool = False
+    entry: Entry | None = None
+
+    @property
+    def is_news(self) -> bool:
+        """Whether it has an outcome row of its own: the ledger does not say the same already (R17)."""
+        entry = self.entry
+        same = entry and (entry.state, entry.code, entry.digest) == (self.state, self.code, self.item.digest)
+        return not same or self.outcome in (Outcome.CREATED, Outcome.UPDATED)
 
     @property
     def cost(self) -> int:
@@ -61,9 +69,10 @@ class Plan:
     decisions: list[Decision] = field(default_factory=list)
     cost: int = 0
     active_delta: int = 0
+    held_back: int = 0
 
 
-_OUTCOME_OF = {
+OUTCOME_OF = {
     LedgerState.LINKED: Outcome.UNCHANGED,
     LedgerState.SKIPPED: Outcome.SKIPPED,
     LedgerState.UNDONE: Outcome.SKIPPED,
@@ -91,6 +100,7 @@ def plan(items: Sequence[Item], known: Known, *, allowance: int) -> Plan:
             break
         result.cost += decision.cost
         result.active_delta += decision.active_delta
+        result.held_back += decision.code is OutcomeCode.CONTACT_LIMIT and not decision.repeated
         result.decisions.append(decision)
         if not decision.repeated:
             known.room -= decision.active_delta
@@ -138,7 +148,9 @@ def decide(item: Item, known: Known) -> Decision:
     """What becomes of `item` as things stand."""
     entry = known.entries.get(item.external_id)
     if entry is not None and is_repeated(item, entry):
-        return Decision(item=item, outcome=_OUTCOME_OF[entry.state], contact_id=entry.contact_id, repeated=True)
+        return Decision(
+            item=item, outcome=OUTCOME_OF[entry.state], contact_id=entry.contact_id, repeated=True, entry=entry
+        )
     if item.rejected:
         return _not_applied(item, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)
     address = item.snapshot["email"]
@@ -167,6 +179,7 @@ def _not_applied(
         email_key=email.key if email else None,
         contact_id=entry.contact_id if entry else None,
         applied=entry.applied if entry and entry.contact_id else None,
+        entry=entry,
     )
 
 
@@ -223,6 +236,7 @@ def _create(item: Item, entry: Entry | None, email: Email, known: Known) -> Deci
         contact_id=contact.id,
         contact=contact,
         change=Change(lists=lists, tags=tags, notes=notes),
+        entry=entry,
     )
 
 
@@ -273,4 +287,5 @@ def _update(
         change=change,
         # The source's word is not acted on yet: it still counts as new when there is room.
         applied={**item.snapshot, "consent": base.applied["consent"]} if held_back and base else None,
+        entry=entry,
     )

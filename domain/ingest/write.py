@@ -7,10 +7,12 @@ import asyncpg
 import orjson
 from uuid_utils.compat import uuid7
 
-from domain.account import email_hash
+from domain import contact_limit, suppressions, waiting_room
 from domain.consent import LOW
 from domain.database import Connection
-from domain.enums import LedgerState, Outcome, OutcomeCode
+from domain.effects import ContactChange
+from domain.enums import ContactStatus, Outcome, OutcomeCode
+from domain.ingest.changed import contact_changes
 from domain.ingest.known import Draft, Known
 from domain.ingest.plan import Decision, Plan
 from domain.turns import Turn
@@ -20,26 +22,37 @@ class ContactAppeared(Exception):
     """Someone created a contact with one of the page's addresses meanwhile: decide again."""
 
 
-async def write(connection: Connection, turn: Turn, run_id: UUID, plan: Plan, known: Known) -> None:
-    """Contacts, their targets, suppressions, ledger rows and outcomes, in an order that no unique key minds."""
+async def write(connection: Connection, turn: Turn, run_id: UUID, plan: Plan, known: Known) -> Sequence[ContactChange]:
+    """Contacts, their targets, suppressions, ledger rows and outcomes, in an order that no unique key minds.
+
+    Returns what happened to contacts.
+    """
     new = [decision for decision in plan.decisions if not decision.repeated]
-    if not new:
-        return
     await _release(connection, turn, known)
     await _move_addresses(connection, turn.account_id, new)
     await _insert_contacts(connection, turn.account_id, run_id, new)
     await _update_contacts(connection, turn.account_id, new)
     await _add_targets(connection, turn.account_id, new)
-    await _suppress(connection, known, new)
+    await _suppress(connection, turn.account_id, new)
     await _upsert_ledger(connection, turn, run_id, new)
-    await _insert_outcomes(connection, turn, run_id, new)
+    await _insert_outcomes(connection, turn, run_id, [decision for decision in new if decision.is_news])
     await name_successors(connection, turn, known.released.values())
-    if plan.active_delta:
-        await connection.execute(
-            "UPDATE account SET active_contacts = active_contacts + $2 WHERE id = $1",
-            turn.account_id,
-            plan.active_delta,
-        )
+    await contact_limit.count_active(connection, turn.account_id, plan.active_delta)
+    if known.queued:
+        await _tell_waiting(connection, turn.account_id, new)
+    return await contact_changes(connection, turn.account_id, new)
+
+
+async def _tell_waiting(connection: Connection, account_id: UUID, decisions: Sequence[Decision]) -> None:
+    """Whoever waits under an address that now has a contact becomes that contact at once (R11)."""
+    taken = [
+        decision.contact.email_key
+        for decision in decisions
+        if decision.contact is not None
+        and (decision.outcome is Outcome.CREATED or "email_key" in decision.change.columns)
+    ]
+    if taken and await waiting_room.mark_due(connection, account_id, taken):
+        await contact_limit.ask_for_draining(connection, account_id)
 
 
 async def _release(connection: Connection, turn: Turn, known: Known) -> None:
@@ -142,23 +155,22 @@ async def _add_targets(connection: Connection, account_id: UUID, decisions: Sequ
         )  # fmt: skip
 
 
-async def _suppress(connection: Connection, known: Known, decisions: Sequence[Decision]) -> None:
+async def _suppress(connection: Connection, account_id: UUID, decisions: Sequence[Decision]) -> None:
     """An opt-out belongs to the address, and outlives the contact (R9)."""
-    rules = known.rules
-    low = {
-        email_hash(rules.hash_key, decision.contact.email_key): decision.contact.status.value
+    low: dict[tuple[str, UUID | None], ContactStatus] = {
+        (decision.contact.email_key, None): decision.contact.status
         for decision in decisions
         if decision.contact is not None
         and decision.contact.status in LOW
         and (decision.outcome is Outcome.CREATED or decision.change.columns.keys() & {"status", "email_key"})
     }
     if low:
-        await connection.execute(
-            "INSERT INTO suppression (account_id, id, email_hash, status)"
-            " SELECT $1, u.* FROM unnest($2::uuid[], $3::bytea[], $4::text[]) u"
-            " ON CONFLICT (account_id, email_hash) WHERE list_id IS NULL DO NOTHING",
-            rules.account_id, [uuid7() for _ in low], list(low), list(low.values()),
-        )  # fmt: skip
+        await suppressions.suppress(connection, account_id, low)
+
+
+def _sparse(column: list[str | None]) -> list[str | None]:
+    """The column, or nothing where it holds nothing: `unnest` fills it up, and asyncpg looks at each element twice."""
+    return column if any(value is not None for value in column) else []
 
 
 async def _upsert_ledger(connection: Connection, turn: Turn, run_id: UUID, decisions: Sequence[Decision]) -> None:
@@ -173,7 +185,7 @@ async def _upsert_ledger(connection: Connection, turn: Turn, run_id: UUID, decis
             digest = excluded.digest, applied = excluded.applied, state = excluded.state, code = excluded.code,
             revision = excluded.revision, run_id = excluded.run_id, due = false, updated_at = now(),
             -- Whoever joins the waiting room joins it at its end, and then keeps the place.
-            position = CASE WHEN excluded.state = 'WAITING' AND ledger.state <> 'WAITING'
+            position = CASE WHEN excluded.code = 'CONTACT_LIMIT' AND ledger.code IS DISTINCT FROM 'CONTACT_LIMIT'
                 THEN excluded.position ELSE ledger.position END
         """,
         turn.account_id, turn.external_account_id, turn.automatic_import_id, turn.revision, run_id,
@@ -182,9 +194,9 @@ async def _upsert_ledger(connection: Connection, turn: Turn, run_id: UUID, decis
         [d.email_key for d in decisions],
         [d.item.json for d in decisions],
         [d.item.digest for d in decisions],
-        [orjson.dumps(d.applied).decode() if d.applied is not None else None for d in decisions],
+        _sparse([orjson.dumps(d.applied).decode() if d.applied is not None else None for d in decisions]),
         [d.state.value for d in decisions],
-        [d.code.value if d.code else None for d in decisions],
+        _sparse([d.code for d in decisions]),
     )  # fmt: skip
 
 
@@ -201,14 +213,14 @@ async def _insert_outcomes(connection: Connection, turn: Turn, run_id: UUID, dec
         [d.item.external_id for d in decisions],
         [d.contact_id for d in decisions],
         [d.outcome.value for d in decisions],
-        [d.code.value if d.code else None for d in decisions],
-        [orjson.dumps(list(d.change.notes)).decode() for d in decisions],
-        [orjson.dumps(dict(d.change.before)).decode() if d.change.before else None for d in decisions],
+        _sparse([d.code for d in decisions]),
+        [orjson.dumps(d.change.notes).decode() if d.change.notes else "[]" for d in decisions],
+        _sparse([orjson.dumps(d.change.before).decode() if d.change.before else None for d in decisions]),
         # A contact that was created is undone as a whole; what became of an updated one has to be compared.
-        [
+        _sparse([
             orjson.dumps(d.change.after, default=str).decode() if d.outcome is Outcome.UPDATED else None
             for d in decisions
-        ],
+        ]),
     )  # fmt: skip
 
 
@@ -231,26 +243,6 @@ async def name_successors(connection: Connection, turn: Turn, released: Collecti
             turn.account_id, turn.automatic_import_id, list(released), OutcomeCode.DUPLICATE_EMAIL,
             turn.external_account_id,
         )  # fmt: skip
-
-
-async def mark_deleted(connection: Connection, turn: Turn, external_ids: Sequence[str]) -> int:
-    """Record that the source deleted these records; their contacts stay (R16). Returns how many were news."""
-    rows = await connection.fetch(
-        "SELECT external_id, email_key, state, due FROM ledger WHERE account_id = $1 AND external_account_id = $2"
-        " AND automatic_import_id = $3 AND external_id = ANY($4::text[]) AND state <> 'DELETED'",
-        turn.account_id, turn.external_account_id, turn.automatic_import_id, external_ids,
-    )  # fmt: skip
-    if rows:
-        await connection.execute(
-            "UPDATE ledger SET state = 'DELETED', code = NULL, due = false, updated_at = now()"
-            " WHERE account_id = $1 AND external_account_id = $2 AND automatic_import_id = $3"
-            " AND external_id = ANY($4::text[])",
-            turn.account_id, turn.external_account_id, turn.automatic_import_id, [row["external_id"] for row in rows],
-        )  # fmt: skip
-        await name_successors(
-            connection, turn, {row["email_key"] for row in rows if row["state"] == LedgerState.LINKED or row["due"]}
-        )
-    return len(rows)
 
 
 def _affected(status: str) -> int:

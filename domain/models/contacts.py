@@ -95,12 +95,13 @@ class ContactFieldValue(Model):
 
 
 class ContactList(Model):
-    """A list that contacts subscribe to."""
+    """A list that contacts subscribe to. One that is deleted stays as a row: nothing is to refer to nothing."""
 
     id = new_id()
     account_id = fields.UUIDField()
     name = fields.TextField()
     created_at = fields.DatetimeField(auto_now_add=True)
+    deleted_at = fields.DatetimeField(null=True)
 
     class Meta:
         table = "contact_list"
@@ -121,12 +122,13 @@ class Subscription(Model):
 
 
 class Tag(Model):
-    """A label of contacts."""
+    """A label of contacts. One that is deleted stays as a row."""
 
     id = new_id()
     account_id = fields.UUIDField()
     name = fields.TextField()
     created_at = fields.DatetimeField(auto_now_add=True)
+    deleted_at = fields.DatetimeField(null=True)
 
     class Meta:
         table = "tag"

@@ -150,13 +150,17 @@ class ImportPreview(Model):
 
 
 class ImportUndo(Model):
-    """The undoing of runs, newest first, by a background task (R20). `counts` is by result."""
+    """The undoing of runs, newest first, by a background task (R20). `counts` is by result.
+
+    `total` is how many outcomes the runs have, null until it has begun.
+    """
 
     id = new_id()
     account_id = fields.UUIDField()
     automatic_import_id = fields.UUIDField()
     run_ids = fields.JSONField[list[str]](default=list)
     state = fields.CharEnumField(TaskState, max_length=16, default=TaskState.QUEUED)
+    total = fields.IntField(null=True)
     counts = fields.JSONField[dict[str, int]](default=dict)
     error_message = fields.TextField(null=True)
     created_at = fields.DatetimeField(auto_now_add=True)
@@ -167,7 +171,10 @@ class ImportUndo(Model):
 
 
 class UndoneRecord(Model):
-    """Key (account_id, undo_id, id): what undoing came to for one record of one run."""
+    """Key (account_id, undo_id, id): what undoing came to for one record of one run.
+
+    `details` is `[{"kind", "id" of the field, list or tag, "code" why it stayed, null where it came back}]`.
+    """
 
     id = new_id()
     account_id = fields.UUIDField()
@@ -177,6 +184,7 @@ class UndoneRecord(Model):
     contact_id = fields.UUIDField(null=True)
     result = fields.CharField(max_length=16)
     code = fields.CharField(max_length=32, null=True)
+    details = fields.JSONField[list[dict[str, object]]](default=list)
     created_at = fields.DatetimeField(auto_now_add=True)
 
     class Meta:

@@ -106,7 +106,7 @@ async def test_the_third_import_of_a_service_and_a_full_account_bring_warnings(
     assert data["createAutomaticImport"]["userErrors"] == []
     assert data["createAutomaticImport"]["warnings"] == [
         "You now have 3 automatic imports of sample; more than 2 are rarely needed.",
-        "9000 of your 10000 active contacts are used. At the limit, new contacts wait.",
+        "9,000 of 10,000 contacts of your plan are used; new ones wait when there is no room.",
     ]
 
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from api.contacts import Contact
 from api.context import Context
 from api.executor import CompiledExecutor
-from api.import_runs import ImportRun, ImportRunError, OutcomeCounts
+from api.import_runs.types import ImportRun, ImportRunError, OutcomeCounts
 from api.schema import build_schema
 from domain import account, database
 from domain.account import Viewer

@@ -8,11 +8,11 @@ import pytest
 
 from api.node import global_id
 from domain import external_accounts
-from domain.enums import ExternalAccountHealth, ImportState, LedgerState
-from domain.models import Account, AutomaticImport, ExternalAccount
+from domain.enums import ExternalAccountHealth, ImportState
+from domain.models import AutomaticImport, ExternalAccount
 from tests.api.conftest import Client
 from tests.configuration import Configure
-from tests.factories import make_external_account, make_field, make_import, make_ledger_row, rows_of
+from tests.factories import make_external_account, make_field, make_import, rows_of
 from tests.fakes import FakeCatalogue
 
 CONNECT = """mutation ($input: ConnectServiceInput!) { connectService(input: $input) {
@@ -230,40 +230,6 @@ async def test_fields_are_listed_with_their_service(client: Client) -> None:
             ]
         },
         "none": {"edges": []},
-    }
-
-
-@pytest.mark.parametrize(
-    ("active", "warning"),
-    [
-        (8999, None),
-        (9000, "9000 of your 10000 active contacts are used. At the limit, new contacts wait."),
-        (
-            10000,
-            (
-                "Your plan's limit of 10000 active contacts is reached: 1 new contacts wait for room."
-                " Updates of known contacts go on."
-            ),
-        ),
-    ],
-)
-async def test_the_account_tells_how_full_it_is(client: Client, active: int, warning: str | None) -> None:
-    await Account.filter(id=client.account_id).update(active_contacts=active)
-    automatic_import = await make_import(await make_external_account(client.account_id))
-    await make_ledger_row(automatic_import, "1", state=LedgerState.WAITING)
-    await make_ledger_row(automatic_import, "2", state=LedgerState.SKIPPED)
-
-    data = await client.data(
-        "{ account { plan { key name contactLimit } contactUsage { active limit waiting autoUpgrade warning } } }"
-    )
-
-    assert data["account"]["plan"] == {"key": "contacts-10000", "name": "10,000 contacts", "contactLimit": 10000}
-    assert data["account"]["contactUsage"] == {
-        "active": active,
-        "limit": 10000,
-        "waiting": 1,
-        "autoUpgrade": False,
-        "warning": warning,
     }
 
 

@@ -1,21 +1,28 @@
 """Runs, their outcomes, and the ledger's records over GraphQL."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from api.node import global_id
-from domain.enums import LedgerState, Outcome, RunState, RunTrigger
-from domain.models import AutomaticImport, ExternalAccount, ImportRun
+from domain.enums import ImportState, LedgerState, Outcome, RunState, RunTrigger
+from domain.models import AutomaticImport, ExternalAccount, ImportRun, LedgerEntry, RecordOutcome
+from domain.records import FieldType
 from tests.api.conftest import Client
 from tests.factories import (
     make_contact,
     make_external_account,
+    make_field,
     make_import,
     make_ledger_row,
+    make_list,
     make_outcome,
     make_run,
+    make_tag,
+    rows_of,
 )
+from tests.fakes import RecordingQueue
 
 NODE = "query ($id: ID!) { node(id: $id) { ... on AutomaticImport { %s } } }"
 
@@ -187,3 +194,229 @@ async def test_a_run_that_no_worker_is_busy_with_is_cancelled_at_once(
     assert (data["cancelImportRun"]["importRun"]["finishedAt"] is not None) is finished
     stored = await ImportRun.get(account_id=client.account_id, id=run.id)
     assert stored.cancel_requested is requested
+
+
+async def test_an_outcome_shows_what_changed_of_the_contact(client: Client, automatic_import: AutomaticImport) -> None:
+    spent, news, vip = (
+        await make_field(client.account_id, "SAMPLE_SPENT", field_type=FieldType.NUMBER),
+        await make_list(client.account_id, "News"),
+        await make_tag(client.account_id, "VIP"),
+    )
+    run = await make_run(automatic_import)
+    await make_outcome(run, "1", outcome=Outcome.UPDATED)
+    await make_outcome(run, "2")
+    deleted_field = str(UUID(int=2**128 - 1))
+    await RecordOutcome.filter(external_id="1").update(
+        before={"email": "ann@example.com", "email_key": "k", "field_values": {str(spent.id): 3}},
+        after={
+            "email": "ann@example.org",
+            "email_key": "l",
+            "phone": "+46",
+            "field_values": {str(spent.id): 5, deleted_field: ["a"]},
+            "lists": [str(news.id), deleted_field],
+            "tags": [str(vip.id)],
+        },
+    )
+
+    data = await client.data(
+        """{ importRuns { edges { node { outcomes { edges { node {
+            changes { name field { personalizationTag } before after } listsAdded { name } tagsAdded { name }
+        } } } } } } }"""
+    )
+
+    first, second = [edge["node"] for edge in data["importRuns"]["edges"][0]["node"]["outcomes"]["edges"]]
+    assert first == {
+        "changes": [
+            {"name": "email", "field": None, "before": "ann@example.com", "after": "ann@example.org"},
+            {"name": "phone", "field": None, "before": None, "after": "+46"},
+            {"name": "Sample_Spent", "field": {"personalizationTag": "SAMPLE_SPENT"}, "before": 3, "after": 5},
+            {"name": "a deleted field", "field": None, "before": None, "after": ["a"]},
+        ],
+        "listsAdded": [{"name": "News"}],
+        "tagsAdded": [{"name": "VIP"}],
+    }
+    assert second == {"changes": [], "listsAdded": [], "tagsAdded": []}
+
+
+async def test_records_and_outcomes_are_found_by_id_and_by_address(
+    client: Client, automatic_import: AutomaticImport
+) -> None:
+    run = await make_run(automatic_import)
+    ann = await make_contact(client.account_id, "ann@example.com")
+    await make_ledger_row(automatic_import, "1", contact=ann)
+    await make_ledger_row(automatic_import, "2", state=LedgerState.SKIPPED, code="INVALID_EMAIL", email="Bob@")
+    await make_outcome(run, "1")
+    await make_outcome(run, "2", outcome=Outcome.SKIPPED, code="INVALID_EMAIL")
+    query = """query ($id: ID!, $records: RecordFilter, $outcomes: OutcomeFilter) { node(id: $id) {
+        ... on AutomaticImport {
+            records(filter: $records) { edges { node { externalId } } }
+            lastRun { outcomes(filter: $outcomes) { edges { node { externalId } } } }
+        }
+    } }"""
+
+    async def found(**filters: dict[str, str]) -> tuple[list[str], list[str]]:
+        node = (await client.data(query, id=global_id("AutomaticImport", automatic_import.id), **filters))["node"]
+        records, outcomes = node["records"], node["lastRun"]["outcomes"]
+        return (
+            [edge["node"]["externalId"] for edge in records["edges"]],
+            [edge["node"]["externalId"] for edge in outcomes["edges"]],
+        )
+
+    assert await found(records={"email": " ANN@Example.com "}) == (["1"], ["1", "2"])
+    assert await found(records={"email": "Bob@"}) == (["2"], ["1", "2"])
+    assert await found(records={"email": "cid@example.com"}) == ([], ["1", "2"])
+    assert await found(records={"externalId": "2"}, outcomes={"externalId": "1"}) == (["2"], ["1"])
+
+
+async def test_a_run_tells_what_it_kept_silent_what_was_deleted_and_what_is_to_be_judged(
+    client: Client, automatic_import: AutomaticImport
+) -> None:
+    await make_run(
+        automatic_import,
+        state=RunState.NEEDS_REVIEW,
+        deleted_count=4,
+        silenced_autoresponders=1,
+        silenced_webhooks=2,
+        silenced_notifications=3,
+        review={
+            "kind": "CHANGES",
+            "known": 100,
+            "affected": 60,
+            "blanked": 50,
+            "address_changed": 10,
+            "examples": [
+                {
+                    "external_id": "1",
+                    "email": "ann@example.com",
+                    "before": {"first_name": "Ann", "city": "Malmö"},
+                    "after": {"city": None, "email": "x@example.com"},
+                }
+            ],
+        },
+    )
+    query = """{ importRuns { edges { node {
+        deletedCount keptSilent { autoresponders webhooks notifications }
+        review {
+            kind known affected blanked addressChanged consentLowered missing
+            examples { externalId email changes { name before after } }
+        }
+    } } } }"""
+
+    [edge] = (await client.data(query))["importRuns"]["edges"]
+
+    assert edge["node"] == {
+        "deletedCount": 4,
+        "keptSilent": {"autoresponders": 1, "webhooks": 2, "notifications": 3},
+        "review": {
+            "kind": "CHANGES",
+            "known": 100,
+            "affected": 60,
+            "blanked": 50,
+            "addressChanged": 10,
+            "consentLowered": 0,
+            "missing": 0,
+            "examples": [
+                {
+                    "externalId": "1",
+                    "email": "ann@example.com",
+                    "changes": [
+                        {"name": "city", "before": "Malmö", "after": None},
+                        {"name": "firstName", "before": "Ann", "after": None},
+                        {"name": "email", "before": None, "after": "x@example.com"},
+                    ],
+                }
+            ],
+        },
+    }
+
+
+APPROVE = """mutation ($input: ApproveImportRunInput!) { approveImportRun(input: $input) {
+    importRun { state review { kind } } userErrors { code field message }
+} }"""
+
+
+@pytest.mark.parametrize(
+    ("decision", "run_state", "import_state"),
+    [("APPROVE", "QUEUED", ImportState.ACTIVE), ("DROP", "CANCELLED", ImportState.PAUSED)],
+)
+async def test_a_run_that_stopped_for_a_review_is_approved_or_dropped(
+    client: Client, external_account: ExternalAccount, decision: str, run_state: str, import_state: ImportState
+) -> None:
+    automatic_import = await make_import(external_account, state=ImportState.NEEDS_REVIEW)
+    run = await make_run(automatic_import, state=RunState.NEEDS_REVIEW, review={"kind": "CHANGES", "known": 1})
+    wish = {"id": global_id("ImportRun", run.id), "decision": decision}
+
+    judged = (await client.data(APPROVE, input=wish))["approveImportRun"]
+    again = (await client.data(APPROVE, input=wish))["approveImportRun"]
+
+    assert judged == {"importRun": {"state": run_state, "review": {"kind": "CHANGES"}}, "userErrors": []}
+    assert (await AutomaticImport.get(id=automatic_import.id)).state == import_state
+    assert again["importRun"] is None
+    assert [(error["code"], error["field"]) for error in again["userErrors"]] == [("INVALID", ["id"])]
+
+
+RETRY = """mutation ($input: RetryOutcomesInput!) { retryOutcomes(input: $input) {
+    automaticImport { lastRun { trigger state } } retriedCount notRetryableCounts { code count }
+    userErrors { code field message } warnings
+} }"""
+
+
+async def test_records_are_retried_in_a_run_that_starts_at_once(
+    client: Client, automatic_import: AutomaticImport, queue: RecordingQueue
+) -> None:
+    run = await make_run(automatic_import)
+    for external_id, code in (("1", "INVALID_EMAIL"), ("2", "NO_EMAIL"), ("3", "INVALID_EMAIL")):
+        await make_ledger_row(automatic_import, external_id, state=LedgerState.SKIPPED, code=code, email="none")
+        await make_outcome(run, external_id, outcome=Outcome.SKIPPED, code=code)
+
+    by_run = await client.data(RETRY, input={"importRunId": global_id("ImportRun", run.id), "externalIds": ["1", "2"]})
+
+    assert by_run["retryOutcomes"] == {
+        "automaticImport": {"lastRun": {"trigger": "RETRY", "state": "QUEUED"}},
+        "retriedCount": 1,
+        "notRetryableCounts": [{"code": "NO_EMAIL", "count": 1}],
+        "userErrors": [],
+        "warnings": ["1 without an email address: add one at the service, and they come in by themselves."],
+    }
+    assert queue.woken == 1
+    assert [row.external_id async for row in LedgerEntry.filter(due=True)] == ["1"]
+
+
+@pytest.mark.parametrize("both", [True, False])
+async def test_a_retry_needs_one_of_run_and_import(
+    client: Client, automatic_import: AutomaticImport, both: bool
+) -> None:
+    run = await make_run(automatic_import)
+    ids = {
+        "importRunId": global_id("ImportRun", run.id),
+        "automaticImportId": global_id("AutomaticImport", automatic_import.id),
+    }
+
+    answer = (await client.data(RETRY, input=ids if both else {}))["retryOutcomes"]
+
+    assert answer["userErrors"] == [
+        {"code": "INVALID", "field": [], "message": "Give either `importRunId` or `automaticImportId`."}
+    ]
+
+
+async def test_nothing_of_another_account_is_retried_or_judged(
+    client: Client, stranger: Client, automatic_import: AutomaticImport
+) -> None:
+    run = await make_run(automatic_import, state=RunState.NEEDS_REVIEW, review={"kind": "CHANGES"})
+    await make_ledger_row(automatic_import, "1", state=LedgerState.SKIPPED, code="INVALID_EMAIL", email="none")
+    before = await rows_of(client.account_id)
+    run_id = global_id("ImportRun", run.id)
+
+    by_run = await stranger.data(RETRY, input={"importRunId": run_id})
+    by_import = await stranger.data(
+        RETRY, input={"automaticImportId": global_id("AutomaticImport", automatic_import.id)}
+    )
+    judged = await stranger.data(APPROVE, input={"id": run_id, "decision": "DROP"})
+
+    errors = [answer["userErrors"] for payload in (by_run, by_import, judged) for answer in payload.values()]
+    assert [(error["code"], error["field"]) for [error] in errors] == [
+        ("NOT_FOUND", ["importRunId"]),
+        ("NOT_FOUND", ["automaticImportId"]),
+        ("NOT_FOUND", ["id"]),
+    ]
+    assert await rows_of(client.account_id) == before

@@ -6,9 +6,21 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from domain.enums import Outcome
+from domain.models import RecordOutcome
 from tests.api.conftest import Client
 from tests.api.world import make_world
-from tests.factories import make_contact, make_external_account, make_import, make_ledger_row, make_outcome, make_run
+from tests.factories import (
+    make_contact,
+    make_external_account,
+    make_field,
+    make_import,
+    make_ledger_row,
+    make_list,
+    make_outcome,
+    make_run,
+    make_tag,
+)
 
 CONTACTS = """{ contacts { edges { node {
     email fieldValues { value field { title service { name } } }
@@ -72,3 +84,34 @@ async def test_a_page_of_many_takes_as_many_statements_as_a_page_of_one(
 
     assert sorted(statements) == sorted(for_one)
     assert len(statements) == expected
+
+
+async def test_what_changed_takes_as_many_statements_for_many_outcomes_as_for_one(
+    client: Client, statements: list[str]
+) -> None:
+    query = """{ importRuns { edges { node { review { kind } keptSilent { webhooks } outcomes { edges { node {
+        changes { name field { title } } listsAdded { name } tagsAdded { name }
+    } } } } } } }"""
+    run = await make_run(await make_import(await make_external_account(client.account_id)))
+
+    async def statements_for(*external_ids: str) -> list[str]:
+        for external_id in external_ids:
+            await make_outcome(run, external_id, outcome=Outcome.UPDATED)
+        field, news, tag = (
+            await make_field(client.account_id, f"SAMPLE_{external_ids[0]}"),
+            await make_list(client.account_id),
+            await make_tag(client.account_id),
+        )
+        await RecordOutcome.filter(external_id__in=external_ids).update(
+            after={"field_values": {str(field.id): "x"}, "lists": [str(news.id)], "tags": [str(tag.id)]}
+        )
+        statements.clear()
+        await client.data(query)
+        return list(statements)
+
+    for_one = await statements_for("1")
+    for_many = await statements_for(*(str(number) for number in range(2, 14)))
+
+    # One for the token, then runs, outcomes, fields, lists and tags.
+    assert len(for_one) == 6
+    assert sorted(for_many) == sorted(for_one)

@@ -71,10 +71,26 @@ IMPORT_MUTATIONS = [
     mutation("runAutomaticImport", full=True),
 ]
 
+CONTACT_MUTATIONS = [
+    (*mutation("updateContact", firstName="Mine"), "id", "Contact", "contact"),
+    (*mutation("deleteContact", erase=True), "id", "Contact", "contact"),
+    (*mutation("setSubscription", status="BOUNCED"), "contactId", "Contact", "contact"),
+    (*mutation("addTags", tagIds=[]), "contactId", "Contact", "contact"),
+    (*mutation("removeTags", tagIds=[]), "contactId", "Contact", "contact"),
+    (*mutation("updateList", name="Mine"), "id", "ContactList", "list"),
+    (*mutation("deleteList"), "id", "ContactList", "list"),
+    (*mutation("updateTag", name="Mine"), "id", "Tag", "tag"),
+    (*mutation("deleteTag"), "id", "Tag", "tag"),
+    (*mutation("updateField", title="Mine"), "id", "Field", "field"),
+    (*mutation("deleteField"), "id", "Field", "field"),
+    (*mutation("restoreField"), "id", "Field", "field"),
+]
+
 
 @pytest.mark.parametrize(
     ("name", "text", "more", "field", "type_name", "noun"),
     [
+        *CONTACT_MUTATIONS,
         *((*change, "id", "AutomaticImport", "automatic import") for change in IMPORT_MUTATIONS),
         (*mutation("cancelImportRun"), "id", "ImportRun", "import run"),
         (
@@ -84,6 +100,7 @@ IMPORT_MUTATIONS = [
             "external account",
         ),
         (*mutation("disconnectExternalAccount"), "externalAccountId", "ExternalAccount", "external account"),
+        (*mutation("previewAutomaticImport"), "externalAccountId", "ExternalAccount", "external account"),
         (
             *mutation("createAutomaticImport", name="Mine"),
             "externalAccountId",

@@ -57,7 +57,7 @@ def test_every_connection_can_be_paged_both_ways(types: dict[str, Any]) -> None:
         and (field["type"]["ofType"]["name"] or "").endswith("Connection")
     ]
 
-    assert len(connections) == 10
+    assert len(connections) == 13
     for name, field in connections:
         arguments = [argument["name"] for argument in field["args"]]
         assert arguments[:4] == ["first", "after", "last", "before"], f"{name}.{field['name']}"

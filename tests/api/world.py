@@ -13,8 +13,11 @@ from tests.factories import (
     make_ledger_row,
     make_list,
     make_outcome,
+    make_preview,
     make_run,
     make_tag,
+    make_undo,
+    make_undone_record,
     subscribe,
     tag_contact,
 )
@@ -36,6 +39,8 @@ async def make_world(account_id: UUID) -> World:
     run = await make_run(automatic_import, state=RunState.QUEUED)
     await make_ledger_row(automatic_import, "r1", contact=contact)
     await make_outcome(run, "r1", contact=contact)
+    undo = await make_undo(run)
+    await make_undone_record(undo, "r1", contact=contact)
     keys = {
         "Account": account_id,
         "Contact": contact.id,
@@ -45,5 +50,7 @@ async def make_world(account_id: UUID) -> World:
         "ExternalAccount": external_account.id,
         "AutomaticImport": automatic_import.id,
         "ImportRun": run.id,
+        "ImportUndo": undo.id,
+        "ImportPreview": (await make_preview(external_account)).id,
     }
     return World({name: global_id(name, key) for name, key in keys.items()})

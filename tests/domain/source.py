@@ -1,14 +1,18 @@
 """A made-up service account that sends pages straight into the engine, and what became of them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from uuid_utils.compat import uuid7
+
 from domain import database
 from domain.account import find_or_create_account
-from domain.ingest import Incoming, Stored, store_due, store_page
+from domain.enums import Outcome
+from domain.ingest import Incoming, Stored, let_in, store_due, store_page
 from domain.models import AutomaticImport, ExternalAccount, ImportList, ImportTag
 from domain.records import FieldSpec, FieldType, Record
 from domain.turns import Turn
@@ -61,16 +65,30 @@ class Source:
         checkpoint: Mapping[str, Any] | None = None,
         start: int = 0,
         allowance: int | None = None,
+        sweep: bool = False,
+        complete: bool = False,
     ) -> Stored:
         """Send one page."""
         page = Incoming(
-            records=records, fields=self.specs, deleted_ids=deleted, checkpoint=checkpoint or {"at": "the end"}
+            records=records,
+            fields=self.specs,
+            deleted_ids=deleted,
+            checkpoint=checkpoint or {"at": "the end"},
+            sweep=sweep or complete,
+            complete=complete,
         )
         return await store_page(self.turn, page, start=start, allowance=allowance)
 
     async def ingest_due(self) -> Stored | None:
         """What is due from the ledger."""
         return await store_due(self.turn)
+
+    async def let_in(self) -> Counter[Outcome]:
+        """Let in from the waiting room whoever may come, in a run of its own."""
+        run_id, counts = uuid7(), Counter[Outcome]()
+        while stored := await let_in(self.account_id, self.automatic_import_id, run_id=run_id, unstable_services=()):
+            counts += stored.counts
+        return counts
 
     async def next_window(self) -> None:
         """The cap is whole again."""

@@ -75,6 +75,7 @@ class Scripts:
             connect=lambda _, __, criteria: ScriptedConnector(self, criteria.script),
             identify=identify,
             choices=choices,
+            tells_deletions=True,
         )
 
 

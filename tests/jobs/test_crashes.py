@@ -19,12 +19,17 @@ from api.sample_service import SampleBook, radicale, write_vcards
 from connectors.registry import SERVICES
 from domain import account, automatic_imports, database, external_accounts
 from domain.account import Viewer
-from domain.automatic_imports import NewImport
+from domain.import_inputs import ImportChanges, NewImport
+from domain.models import AutomaticImport
 from jobs.catalogue import ConnectorCatalogue
 from tests.configuration import Configure
+from tests.factories import make_linked_contacts, make_tag
 from tests.fakes import RecordingQueue
 
 CARDS = 600
+MORE_CONTACTS = 20_000
+TAGGED = "SELECT count(*) FROM contact_tag t JOIN contact c ON c.id = t.contact_id WHERE c.email LIKE 'person%'"
+CATALOGUE = ConnectorCatalogue(registered=SERVICES, allow_private_hosts=True)
 PATIENCE = 30.0
 """Seconds after which a test gives up."""
 
@@ -121,16 +126,30 @@ def carddav(directory: Path) -> Iterator[tuple[dict[str, str], SampleBook]]:
         yield {"url": server.url, "username": server.username, "password": server.password}, book
 
 
-async def connect(credentials: dict[str, str]) -> None:
+async def viewer() -> Viewer:
     owner = await account.find_or_create_account("Acme")
-    viewer = Viewer(account_id=owner.id, token_id=owner.id, scopes=frozenset())
-    catalogue = ConnectorCatalogue(registered=SERVICES, allow_private_hosts=True)
-    connected = await external_accounts.connect(viewer, service="carddav", credentials=credentials, catalogue=catalogue)
+    return Viewer(account_id=owner.id, token_id=owner.id, scopes=frozenset())
+
+
+async def connect(credentials: dict[str, str]) -> None:
+    connected = await external_accounts.connect(
+        await viewer(), service="carddav", credentials=credentials, catalogue=CATALOGUE
+    )
     await automatic_imports.create(
-        viewer,
+        await viewer(),
         NewImport(external_account_id=connected.id, name="Book"),
-        catalogue=catalogue,
+        catalogue=CATALOGUE,
         queue=RecordingQueue(),
+    )
+
+
+async def add_tag_to_import_with_many_contacts() -> None:
+    automatic_import = await AutomaticImport.get()
+    await make_linked_contacts(automatic_import, MORE_CONTACTS)
+    tag = await make_tag(automatic_import.account_id)
+    changes = ImportChanges(tag_ids=[tag.id])
+    await automatic_imports.update(
+        await viewer(), automatic_import.id, changes, catalogue=CATALOGUE, queue=RecordingQueue()
     )
 
 
@@ -145,6 +164,26 @@ async def test_a_worker_killed_in_mid_run_is_carried_on_by_another(scene: Scene)
 
     assert 200 <= stored < scene.book.importable
     await scene.assert_complete()
+
+
+async def test_a_worker_killed_in_mid_task_is_carried_on_by_another(scene: Scene) -> None:
+    await database.open_database(scene.stack.database_url)
+    await add_tag_to_import_with_many_contacts()
+    await database.close_database()
+    first = scene.start_worker()
+    await scene.wait_for(TAGGED, 1000)
+
+    first.kill()
+    first.wait()
+    stored = await scene.count(TAGGED)
+    scene.start_worker()
+
+    assert 1000 <= stored < MORE_CONTACTS
+    await scene.wait_for("SELECT count(*) FROM background_task WHERE state = 'COMPLETED'", 1)
+    assert await scene.count(TAGGED) == MORE_CONTACTS
+    # Nothing was done twice, nor in larger steps: 500 in each transaction.
+    steps = TAGGED.replace("count(*)", "t.xmin") + " GROUP BY t.xmin HAVING count(*) = 500"
+    assert await scene.count(f"SELECT count(*) FROM ({steps}) steps") == MORE_CONTACTS / 500
 
 
 async def test_a_worker_told_to_stop_hands_over_at_once(scene: Scene) -> None:

@@ -12,10 +12,10 @@ import pytest
 from connectors.base import AccessRevokedError, TransientError, UnexpectedResponseError
 from domain import automatic_imports, cycle, database, external_accounts, import_runs
 from domain.account import Viewer
-from domain.automatic_imports import ImportChanges
 from domain.credentials import key_ring
 from domain.cycle import Claim
 from domain.enums import ExternalAccountHealth, ImportState, RunState
+from domain.import_inputs import ImportChanges
 from domain.models import AutomaticImport, Contact, ExternalAccount, ImportRun, LedgerEntry, PlanTier
 from jobs import sync_external_account
 from jobs.catalogue import ConnectorCatalogue

@@ -9,8 +9,8 @@ import pytest
 
 from domain import automatic_imports, cycle, database, external_accounts, import_runs
 from domain.account import Viewer
-from domain.automatic_imports import ImportChanges
 from domain.enums import ImportState, RunState, RunStop, RunTrigger
+from domain.import_inputs import ImportChanges
 from domain.models import AutomaticImport, Contact, ExternalAccount
 from jobs import sync_external_account
 from jobs.catalogue import ConnectorCatalogue

@@ -177,7 +177,7 @@ async def test_a_confirmation_that_was_held_back_is_acted_on_when_there_is_room(
     await source.send(record("ann", consent=SourceConsent.GRANTED))
     await set_limit(1)
 
-    await source.send(record("ann", phone="1", consent=SourceConsent.GRANTED))
+    await source.let_in()
 
     assert (await Contact.get()).status == ContactStatus.ACTIVE
     assert await source.ledger() == {"ann": ("LINKED", None)}

@@ -83,7 +83,7 @@ async def page(
     select = Select(COLUMNS, "contact", account_id=account_id, key=key, descending=descending)
     if wanted is not None:
         await _narrow(select, account_id, wanted)
-    return await select.slice(span, _contact)
+    return await select.slice(span, contact_of)
 
 
 async def by_ids(account_id: UUID, contact_ids: Sequence[UUID]) -> dict[UUID, Contact]:
@@ -91,7 +91,7 @@ async def by_ids(account_id: UUID, contact_ids: Sequence[UUID]) -> dict[UUID, Co
     rows = await database.fetch(
         f"SELECT {COLUMNS} FROM contact WHERE account_id = $1 AND id = ANY($2::uuid[])", account_id, list(contact_ids)
     )
-    return {row["id"]: _contact(row) for row in rows}
+    return {row["id"]: contact_of(row) for row in rows}
 
 
 async def by_email(account_id: UUID, email: str) -> Contact | None:
@@ -107,10 +107,16 @@ async def _narrow(select: Select, account_id: UUID, wanted: ContactFilter) -> No
         select.where("email_key = {}", email_key(wanted.email.strip()))
     if wanted.list_id is not None:
         select.where(
-            "id IN (SELECT contact_id FROM subscription WHERE account_id = $1 AND list_id = {})", wanted.list_id
+            "id IN (SELECT contact_id FROM subscription WHERE account_id = $1 AND list_id ="
+            " (SELECT id FROM contact_list WHERE account_id = $1 AND id = {} AND deleted_at IS NULL))",
+            wanted.list_id,
         )
     if wanted.tag_id is not None:
-        select.where("id IN (SELECT contact_id FROM contact_tag WHERE account_id = $1 AND tag_id = {})", wanted.tag_id)
+        select.where(
+            "id IN (SELECT contact_id FROM contact_tag WHERE account_id = $1 AND tag_id ="
+            " (SELECT id FROM tag WHERE account_id = $1 AND id = {} AND deleted_at IS NULL))",
+            wanted.tag_id,
+        )
     if wanted.fields:
         select.where("field_values @> {}::jsonb", await _containment(account_id, wanted.fields))
     if wanted.search is not None:
@@ -136,20 +142,20 @@ async def _containment(account_id: UUID, fields: Sequence[FieldEquals]) -> str:
     if unknown:
         message = f"There is no field with the personalization tag {unknown[0]!r}. `fields` lists those there are."
         raise Refused(Problem(ErrorCode.NOT_FOUND, message, ("filter", "fields")))
-    if any(_has_nul(field.value) for field in fields):
+    if any(has_nul(field.value) for field in fields):
         raise Refused(Problem(ErrorCode.INVALID, NO_NUL, ("filter", "fields")))
     return orjson.dumps({by_tag[field.tag]: field.value for field in fields}).decode()
 
 
-def _has_nul(value: Any) -> bool:
+def has_nul(value: Any) -> bool:
     """Whether a JSON value holds what jsonb cannot."""
     match value:
         case str():
             return "\0" in value
         case list():
-            return any(_has_nul(item) for item in value)
+            return any(has_nul(item) for item in value)
         case dict():
-            return any(_has_nul(item) for pair in value.items() for item in pair)
+            return any(has_nul(item) for pair in value.items() for item in pair)
     return False
 
 
@@ -160,7 +166,8 @@ def _prefix(text: str) -> str:
     return text + "%"
 
 
-def _contact(row: asyncpg.Record) -> Contact:
+def contact_of(row: asyncpg.Record) -> Contact:
+    """A row of COLUMNS as a contact."""
     contact_id, email, key, first_name, last_name, phone, status, field_values, created_at, updated_at = row
     return Contact(
         contact_id,

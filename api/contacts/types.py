@@ -8,6 +8,7 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
+from api.contacts.inputs import ContactFilter
 from api.context import Info, account_id, loaders
 from api.enums import describe
 from api.fields import Field
@@ -24,14 +25,6 @@ from domain.targets import SubscriptionRow
 if TYPE_CHECKING:
     from api.automatic_imports import AutomaticImport
 
-describe(
-    ContactStatus,
-    "Whether a person may be mailed. An automatic import never raises UNSUBSCRIBED or BOUNCED.",
-    ACTIVE="May be mailed. Only ACTIVE contacts count for the contact limit.",
-    UNCONFIRMED="Has not agreed, or not yet.",
-    UNSUBSCRIBED="Has declined.",
-    BOUNCED="The address does not accept mail.",
-)
 describe(
     ContactOrder,
     "By what contacts are sorted.",
@@ -153,41 +146,6 @@ class Contact(Node):
     @strawberry.field(description="Why the contact is here: the records of automatic imports that it came from.")
     async def origins(self, info: Info) -> list[ContactOrigin]:
         return [ContactOrigin.of(row) for row in await loaders(info).records_of_contact.load(self.key)]
-
-
-@strawberry.input(description="A custom field, and the value that it must have.")
-class FieldEquals:
-    personalization_tag: str = strawberry.field(description="The field's personalization tag.")
-    value: JSON = strawberry.field(description="The exact value.")
-
-
-@strawberry.input(description="Which contacts; all that is given counts.")
-class ContactFilter:
-    status: ContactStatus | None = strawberry.field(default=None, description="Those with this status.")
-    email: str | None = strawberry.field(default=None, description="The one with this address, whatever its case.")
-    list_id: strawberry.ID | None = strawberry.field(
-        default=None, description="Those with a subscription to this list, whatever its status."
-    )
-    tag_id: strawberry.ID | None = strawberry.field(default=None, description="Those with this tag.")
-    fields: list[FieldEquals] | None = strawberry.field(
-        default=None, description="Those with these values in custom fields."
-    )
-    search: str | None = strawberry.field(
-        default=None,
-        description="Those whose address, first name, last name or full name begins with this, whatever the case.",
-    )
-
-    def to_domain(self) -> contacts.ContactFilter:
-        return contacts.ContactFilter(
-            status=self.status,
-            email=self.email,
-            list_id=key_of("ContactList", self.list_id) if self.list_id is not None else None,
-            tag_id=key_of("Tag", self.tag_id) if self.tag_id is not None else None,
-            fields=[
-                contacts.FieldEquals(tag=field.personalization_tag, value=field.value) for field in self.fields or ()
-            ],
-            search=self.search,
-        )
 
 
 @strawberry.type

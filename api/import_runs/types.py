@@ -1,22 +1,21 @@
-"""Runs of automatic imports in the schema: history, counts, and live progress."""
+"""Runs of automatic imports as they are read: history, counts, outcomes, reviews."""
 
-from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Self
 from uuid import UUID
 
 import strawberry
 
+from api import outcomes_csv
 from api.context import Info, account_id, loaders, viewer
 from api.enums import describe
+from api.import_runs.reviews import ImportReview
 from api.loaders import PartOf
 from api.node import Node, global_id, key_of, node_type, show
 from api.pagination import After, Before, Connection, First, Last, Order, connection, span
 from api.records import OUTCOMES, RecordOutcome
-from api.user_errors import BadUserInput, UserError, user_errors
-from domain import import_runs, outcomes, progress, run_history
+from domain import outcomes, run_history
 from domain.enums import Outcome, OutcomeCode, RunState, RunStop, RunTrigger
-from domain.errors import Refused
 from domain.run_history import Run
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ describe(
     QUEUED="It starts as soon as a worker is free.",
     RUNNING="It reads and stores records.",
     WAITING_FOR_SERVICE="The service asked for patience; `waitingUntil` says until when.",
-    NEEDS_REVIEW="It stopped, because so many records are missing that somebody should look.",
+    NEEDS_REVIEW="It stopped before so much is changed or lost that somebody should look; `review` says what.",
     COMPLETED="It is over.",
     FAILED="It could not go on; `error` says why. The next cycle tries again.",
     CANCELLED="A user stopped it.",
@@ -51,7 +50,7 @@ describe(
     name="ImportRunStop",
     CAP="The cap of contacts per window: the next window goes on.",
     SERVICE="The service asked for more patience than a window has: a later one goes on.",
-    REVIEW="Somebody has to look first.",
+    REVIEW="Somebody has to look first: approve the run, or drop it.",
 )
 
 RUNS: Order[Run] = Order("runs", lambda row: row.id, UUID)
@@ -69,6 +68,15 @@ class OutcomeCounts:
     protected: int = strawberry.field(description="Contacts that have declined or bounced: their status stayed.")
 
 
+@strawberry.type(
+    description="What a run's changes would have set off, had a user made them: an automatic import sends nothing."
+)
+class KeptSilent:
+    autoresponders: int = strawberry.field(description="Autoresponders of lists.")
+    webhooks: int = strawberry.field(description="Contact webhooks.")
+    notifications: int = strawberry.field(description="List notifications.")
+
+
 @strawberry.type(description="Why a run failed.")
 class ImportRunError:
     code: str = strawberry.field(description="What kind of failure it is, for programs.")
@@ -79,6 +87,10 @@ class ImportRunError:
 class OutcomeFilter:
     outcome: Outcome | None = strawberry.field(default=None, description="Those with this outcome.")
     code: OutcomeCode | None = strawberry.field(default=None, description="Those with this code.")
+    external_id: str | None = strawberry.field(default=None, description="That of the record with this id.")
+
+    def to_domain(self) -> outcomes.OutcomeFilter:
+        return outcomes.OutcomeFilter(outcome=self.outcome, code=self.code, external_id=self.external_id)
 
 
 @strawberry.type(description="One attempt of one automatic import. Cycles that find nothing share one row.")
@@ -93,6 +105,13 @@ class ImportRun(Node):
     checks: int = strawberry.field(description="How many cycles this run stands for.")
     last_checked_at: datetime | None = strawberry.field(description="When the service was last asked.")
     counts: OutcomeCounts = strawberry.field(description="How many records met which outcome.")
+    deleted_count: int = strawberry.field(
+        description="How many known records the service deleted. They are not read, and not in `counts`."
+    )
+    kept_silent: KeptSilent = strawberry.field(description="What its changes would otherwise have set off.")
+    review: ImportReview | None = strawberry.field(
+        description="What somebody has to judge, or had to; null where the run never stopped for a review."
+    )
     error: ImportRunError | None = strawberry.field(description="Why it failed, waits or was stopped; else null.")
     created_at: datetime = strawberry.field(description="When it was asked for.")
     started_at: datetime | None = strawberry.field(description="When a worker began.")
@@ -122,6 +141,13 @@ class ImportRun(Node):
                 failed=counts.failed,
                 protected=counts.protected,
             ),
+            deleted_count=row.deleted,
+            kept_silent=KeptSilent(
+                autoresponders=row.kept_silent.autoresponders,
+                webhooks=row.kept_silent.webhooks,
+                notifications=row.kept_silent.notifications,
+            ),
+            review=ImportReview.of(row.review) if row.review else None,
             error=ImportRunError(code=row.error.code, message=row.error.message) if row.error else None,
             created_at=row.created_at,
             started_at=row.started_at,
@@ -148,9 +174,15 @@ class ImportRun(Node):
         filter: Annotated[OutcomeFilter | None, strawberry.argument(description="Which outcomes.")] = None,  # noqa: A002
     ) -> Connection[RecordOutcome]:
         page = span(OUTCOMES, first=first, after=after, last=last, before=before)
-        wanted = outcomes.OutcomeFilter(outcome=filter.outcome, code=filter.code) if filter else None
-        part = PartOf(self.key, page, wanted or outcomes.OutcomeFilter())
+        part = PartOf(self.key, page, filter.to_domain() if filter else outcomes.OutcomeFilter())
         return connection(await loaders(info).outcomes_of_run.load(part), OUTCOMES, RecordOutcome.of)
+
+    @strawberry.field(
+        description="Where all its outcomes can be downloaded as CSV, by a link in a browser too. The link works for 15"
+        " minutes, and for whoever has it: do not keep it. A path of this server, unless it knows its public address."
+    )
+    def outcomes_csv_url(self, info: Info) -> str:
+        return outcomes_csv.url_of_run(viewer(info), self.key)
 
 
 @strawberry.input(description="Which runs; all that is given counts.")
@@ -168,19 +200,6 @@ class ImportRunFilter:
         )
 
 
-@strawberry.input(description="A run to stop.")
-class CancelImportRunInput:
-    id: strawberry.ID = strawberry.field(description="The run.")
-
-
-@strawberry.type(description="What became of a wish to stop a run.")
-class CancelImportRunPayload:
-    import_run: ImportRun | None = strawberry.field(
-        default=None, description="The run as it stands now; null where there are errors."
-    )
-    user_errors: Sequence[UserError] = strawberry.field(default=(), description="Every problem of the input.")
-
-
 @strawberry.type
 class ImportRunQueries:
     @strawberry.field(description="The runs of the account's automatic imports, newest first.")
@@ -196,55 +215,6 @@ class ImportRunQueries:
         page = span(RUNS, first=first, after=after, last=last, before=before)
         wanted = filter.to_domain() if filter else run_history.RunFilter()
         return connection(await run_history.page(account_id(info), page, wanted), RUNS, ImportRun.of)
-
-
-@strawberry.type
-class ImportRunMutations:
-    @strawberry.mutation(
-        description="Stop a run. A running one stops after the page under way; what is stored stays. The import goes on"
-        " with its next cycle."
-    )
-    async def cancel_import_run(self, info: Info, input: CancelImportRunInput) -> CancelImportRunPayload:  # noqa: A002
-        key = key_of("ImportRun", input.id)
-        try:
-            await import_runs.cancel(account_id(info), key)
-        except Refused as refused:
-            return CancelImportRunPayload(user_errors=user_errors(refused))
-        run = (await run_history.by_ids(account_id(info), [key]))[key]
-        return CancelImportRunPayload(import_run=ImportRun.of(run))
-
-
-@strawberry.type
-class ImportRunSubscriptions:
-    @strawberry.subscription(
-        description="Follow one run to its end, or all runs of one automatic import. The present state comes first,"
-        " then each change, at most four a second, the final state always. Give exactly one id."
-    )
-    async def import_run_progress(
-        self,
-        info: Info,
-        run_id: Annotated[strawberry.ID | None, strawberry.argument(description="The run.")] = None,
-        automatic_import_id: Annotated[
-            strawberry.ID | None, strawberry.argument(description="The automatic import.")
-        ] = None,
-    ) -> AsyncGenerator[ImportRun, None]:
-        if (run_id is None) == (automatic_import_id is None):
-            raise BadUserInput("Give either `runId` or `automaticImportId`.")
-        if run_id is not None:
-            runs = progress.follow_run(viewer(info), key_of("ImportRun", run_id), watch=info.context.watch)
-        else:
-            import_key = key_of("AutomaticImport", str(automatic_import_id))
-            runs = progress.follow_import(viewer(info), import_key, watch=info.context.watch)
-        async for run in runs:
-            yield ImportRun.of(run)
-
-    @strawberry.subscription(
-        description="Follow all runs of the account: first the last run of each automatic import, then each change, at"
-        " most four a second for each run."
-    )
-    async def account_import_progress(self, info: Info) -> AsyncGenerator[ImportRun, None]:
-        async for run in progress.follow_account(viewer(info), watch=info.context.watch):
-            yield ImportRun.of(run)
 
 
 node_type("ImportRun", Run, read=run_history.by_ids, show=ImportRun.of)

@@ -1,0 +1,46 @@
+"""What a page did to contacts, in the words of `effects` (R10)."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from domain.database import Connection
+from domain.effects import ContactChange
+from domain.enums import ContactStatus, Outcome
+from domain.ingest.plan import Decision
+
+
+async def contact_changes(
+    connection: Connection, account_id: UUID, decisions: Sequence[Decision]
+) -> Sequence[ContactChange]:
+    """What an ordinary change of these contacts would be announced as."""
+    turned = [d for d in decisions if d.outcome is Outcome.UPDATED and "status" in d.change.columns]
+    subscriptions = await count_active_subscriptions(connection, account_id, [d.contact_id for d in turned])
+    changes = []
+    for decision in decisions:
+        if decision.cost and decision.contact is not None:
+            status, before = decision.contact.status, decision.change.before.get("status")
+            active = status is ContactStatus.ACTIVE
+            joined = sum(active and each is ContactStatus.ACTIVE for _, each in decision.change.lists)
+            others = subscriptions.get(decision.contact.id, 0) - joined
+            changes.append(
+                ContactChange(
+                    written=True,
+                    joined=joined + (others if before is not None and active else 0),
+                    left=others if before is ContactStatus.ACTIVE and not active else 0,
+                )
+            )
+    return changes
+
+
+async def count_active_subscriptions(
+    connection: Connection, account_id: UUID, contact_ids: Sequence[UUID | None]
+) -> dict[UUID, int]:
+    """How many ACTIVE subscriptions each of the contacts has."""
+    if not contact_ids:
+        return {}
+    rows = await connection.fetch(
+        "SELECT contact_id, count(*) FROM subscription WHERE account_id = $1 AND contact_id = ANY($2::uuid[])"
+        " AND status = 'ACTIVE' GROUP BY contact_id",
+        account_id, contact_ids,
+    )  # fmt: skip
+    return {row["contact_id"]: row["count"] for row in rows}

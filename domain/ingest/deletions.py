@@ -1,0 +1,103 @@
+"""Act on deletions at the source, which are free of the cap: the ledger says so, and the import's policy acts (R16)."""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from domain import contact_limit, fields, import_runs, suppressions
+from domain.consent import LOW
+from domain.effects import ContactChange, Effects, Origin, announce
+from domain.enums import ContactStatus, DeletionPolicy, LedgerState
+from domain.ingest.changed import count_active_subscriptions
+from domain.ingest.storing import MAX_RECORDS, Stored, Storing, in_transaction
+from domain.ingest.write import name_successors
+from domain.turns import Turn
+
+
+async def store_deletions(turn: Turn) -> Stored | None:
+    """Act on up to 500 records that are known to be deleted. None where none is left."""
+
+    async def work(storing: Storing) -> Stored:
+        stored = Stored()
+        stored.consumed = await act(storing, stored)
+        return stored
+
+    stored = await in_transaction(turn, await fields.load(turn.account_id, turn.service), work)
+    return stored if stored.consumed else None
+
+
+async def act(storing: Storing, stored: Stored) -> int:
+    """Act on up to 500 records that are known to be deleted. Returns how many they were."""
+    connection, turn = storing.connection, storing.turn
+    rows = await connection.fetch(
+        """
+        WITH gone AS (
+            DELETE FROM missing_record WHERE account_id = $1 AND automatic_import_id = $2 AND external_id IN (
+                SELECT external_id FROM missing_record WHERE account_id = $1 AND automatic_import_id = $2 AND confirmed
+                ORDER BY external_id LIMIT $4) RETURNING external_id
+        )
+        SELECT gone.external_id, l.email_key, l.state, l.due, l.contact_id FROM gone LEFT JOIN ledger l
+            ON l.account_id = $1 AND l.external_account_id = $3 AND l.external_id = gone.external_id
+            AND l.automatic_import_id = $2 AND l.state <> 'DELETED'
+        """,
+        turn.account_id, turn.automatic_import_id, turn.external_account_id, MAX_RECORDS,
+    )  # fmt: skip
+    known = [row for row in rows if row["state"] is not None]
+    if not known:
+        return len(rows)
+    await connection.execute(
+        "UPDATE ledger SET state = 'DELETED', code = NULL, due = false, updated_at = now()"
+        " WHERE account_id = $1 AND external_account_id = $2 AND automatic_import_id = $3"
+        " AND external_id = ANY($4::text[])",
+        turn.account_id, turn.external_account_id, turn.automatic_import_id, [row["external_id"] for row in known],
+    )  # fmt: skip
+    effects = await _apply_policy(
+        storing, sorted({row["contact_id"] for row in known if row["state"] == LedgerState.LINKED})
+    )
+    await name_successors(
+        connection, turn, {row["email_key"] for row in known if row["state"] == LedgerState.LINKED or row["due"]}
+    )
+    run_id = storing.run_id or await import_runs.open_for_news(connection, turn.account_id, turn.automatic_import_id)
+    stored.run = await import_runs.count_deleted(
+        connection, turn.account_id, turn.automatic_import_id, run_id, len(known), effects
+    )
+    return len(rows)
+
+
+async def _apply_policy(storing: Storing, contact_ids: Sequence[UUID]) -> Effects:
+    match storing.rules.deletion_policy:
+        case DeletionPolicy.UNSUBSCRIBE:
+            changes = await _unsubscribe(storing, contact_ids)
+        case DeletionPolicy.TAG:
+            changes = await _tag(storing, contact_ids)
+        case DeletionPolicy.KEEP:
+            changes = []
+    return announce(Origin.AUTOMATIC_IMPORT, changes)
+
+
+async def _unsubscribe(storing: Storing, contact_ids: Collection[UUID]) -> list[ContactChange]:
+    connection, account_id = storing.connection, storing.turn.account_id
+    await contact_limit.hold(connection, account_id)
+    rows = await connection.fetch(
+        "SELECT id, email_key, status FROM contact WHERE account_id = $1 AND id = ANY($2::uuid[]) AND status <> ALL($3)"
+        " ORDER BY email_key FOR NO KEY UPDATE",
+        account_id, list(contact_ids), list(LOW),
+    )  # fmt: skip
+    ids = [row["id"] for row in rows]
+    left = await count_active_subscriptions(connection, account_id, [r["id"] for r in rows if r["status"] == "ACTIVE"])
+    await connection.execute(
+        "UPDATE contact SET status = 'UNSUBSCRIBED', updated_at = now() WHERE account_id = $1 AND id = ANY($2::uuid[])",
+        account_id, ids,
+    )  # fmt: skip
+    low: suppressions.Suppressed = {(row["email_key"], None): ContactStatus.UNSUBSCRIBED for row in rows}
+    await suppressions.suppress(connection, account_id, low)
+    await contact_limit.count_active(connection, account_id, -sum(row["status"] == "ACTIVE" for row in rows))
+    return [ContactChange(written=True, left=left.get(contact_id, 0)) for contact_id in ids]
+
+
+async def _tag(storing: Storing, contact_ids: Collection[UUID]) -> list[ContactChange]:
+    rows = await storing.connection.fetch(
+        "INSERT INTO contact_tag (account_id, contact_id, tag_id) SELECT account_id, id, $3 FROM contact"
+        " WHERE account_id = $1 AND id = ANY($2::uuid[]) ON CONFLICT DO NOTHING RETURNING contact_id",
+        storing.turn.account_id, list(contact_ids), storing.rules.deletion_tag_id,
+    )  # fmt: skip
+    return [ContactChange(written=True) for _ in rows]

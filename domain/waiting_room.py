@@ -1,0 +1,71 @@
+"""The waiting room: one queue per account of those whom the contact limit holds back, first come, first served (R11).
+
+In it are the ledger rows with the code CONTACT_LIMIT: new contacts (WAITING), and confirmations of known ones. The
+rows of a paused or deleted import are passed over, and keep their places.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+
+from domain import database
+from domain.database import Connection
+
+IN_LINE = """
+FROM automatic_import i CROSS JOIN LATERAL (
+    SELECT external_id, position FROM ledger WHERE account_id = i.account_id AND automatic_import_id = i.id
+        AND code = 'CONTACT_LIMIT' ORDER BY position LIMIT $2
+) line
+WHERE i.account_id = $1 AND i.deleted_at IS NULL AND i.state IN ('ACTIVE', 'FAILING')
+"""
+
+
+async def count_ahead(connection: Connection, account_id: UUID, *, at_most: int) -> int:
+    """How many stand in line, counted to `at_most`: whoever is new comes after them."""
+    # Mostly nobody does, and that is known without a look at the imports.
+    if not await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM ledger WHERE account_id = $1 AND code = 'CONTACT_LIMIT')", account_id
+    ):
+        return 0
+    count: int = await connection.fetchval(
+        f"SELECT count(*) FROM (SELECT {IN_LINE} LIMIT $2) ahead", account_id, at_most
+    )
+    return count
+
+
+async def head(
+    connection: Connection, account_id: UUID, import_id: UUID, *, room: int, limit: int
+) -> list[asyncpg.Record]:
+    """Up to `limit` of the import's rows whose turn it is, in their order, while the account's row is held.
+
+    Those are the first `room` of the whole line, and those whose address has a contact by now: they need no room.
+    Each has `external_id`, `record` (JSON) and `digest`.
+    """
+    # The first who is too late for the room, if anybody is.
+    cut = await connection.fetchval(
+        f"SELECT line.position {IN_LINE} ORDER BY line.position OFFSET $3 LIMIT 1", account_id, room + 1, room
+    )
+    rows: list[asyncpg.Record] = await connection.fetch(
+        "SELECT external_id, record::text, digest FROM ledger"
+        " WHERE account_id = $1 AND automatic_import_id = $2 AND code = 'CONTACT_LIMIT'"
+        " AND (due OR position < coalesce($3, 9223372036854775807)) ORDER BY position LIMIT $4",
+        account_id, import_id, cut, limit,
+    )  # fmt: skip
+    return rows
+
+
+async def imports_in_line(account_id: UUID) -> Sequence[UUID]:
+    """The imports that have somebody in line, whoever came first first."""
+    rows = await database.fetch(f"SELECT i.id {IN_LINE} ORDER BY line.position", account_id, 1)
+    return [row["id"] for row in rows]
+
+
+async def mark_due(connection: Connection, account_id: UUID, email_keys: Sequence[str]) -> bool:
+    """These addresses have a contact now: whoever waits under one of them need not any more. Returns whether any."""
+    status = await connection.execute(
+        "UPDATE ledger SET due = true WHERE account_id = $1 AND email_key = ANY($2::text[])"
+        " AND code = 'CONTACT_LIMIT' AND state = 'WAITING'",
+        account_id, email_keys,
+    )  # fmt: skip
+    return not status.endswith(" 0")

@@ -1,0 +1,83 @@
+"""R10: an automatic import sets nothing off, and its runs tell how much they kept silent."""
+
+from domain.effects import ContactChange, Effects, Origin, announce
+from domain.enums import ContactStatus
+from domain.models import Contact, ImportRun, PlanTier
+from domain.records import SourceConsent
+from tests.domain.source import Source, record
+from tests.factories import make_list
+
+
+async def silenced() -> list[tuple[int, int, int]]:
+    """Autoresponders, webhooks and notifications of each run."""
+    return [
+        (run.silenced_autoresponders, run.silenced_webhooks, run.silenced_notifications)
+        async for run in ImportRun.all().order_by("id")
+    ]
+
+
+async def test_a_new_contact_would_have_been_a_webhook_and_for_each_list_a_greeting_and_a_notice(
+    source: Source,
+) -> None:
+    for _ in range(2):
+        await source.target(list_id=(await make_list(source.account_id)).id)
+
+    await source.send(record("a"), record("b"), record("none", None))
+
+    assert await silenced() == [(4, 2, 4)]
+
+
+async def test_whoever_has_not_agreed_joins_no_list(source: Source) -> None:
+    await source.target(list_id=(await make_list(source.account_id)).id)
+
+    await source.send(record("a", consent=SourceConsent.PENDING), record("b", consent=SourceConsent.DENIED))
+
+    assert await silenced() == [(0, 2, 0)]
+
+
+async def test_a_confirmation_joins_the_lists_where_the_person_is_active(source: Source) -> None:
+    await source.target(list_id=(await make_list(source.account_id)).id)
+    await source.send(record("a", consent=SourceConsent.PENDING))
+    await source.send(record("a", consent=SourceConsent.GRANTED))
+
+    # The subscription itself is still unconfirmed.
+    assert await silenced() == [(0, 2, 0)]
+
+
+async def test_an_opt_out_at_the_source_leaves_the_lists(source: Source) -> None:
+    await source.target(list_id=(await make_list(source.account_id)).id)
+    await source.send(record("a", consent=SourceConsent.GRANTED))
+    await source.send(record("a", consent=SourceConsent.DENIED))
+
+    assert await silenced() == [(1, 2, 2)]
+
+
+async def test_what_is_unchanged_would_have_set_nothing_off(source: Source) -> None:
+    await source.send(record("a", phone="1"))
+    await source.send(record("a", phone="1"))
+    await source.send(record("a", phone="2"))
+
+    assert await silenced() == [(0, 2, 0)]
+
+
+async def test_whoever_is_let_in_from_the_waiting_room_is_not_greeted_either(source: Source) -> None:
+    await source.target(list_id=(await make_list(source.account_id)).id)
+    await PlanTier.all().update(contact_limit=0)
+    await source.send(record("a"))
+    await PlanTier.all().update(contact_limit=1)
+
+    await source.let_in()
+
+    assert (await Contact.get()).status == ContactStatus.ACTIVE
+    assert await silenced() == [(0, 0, 0), (1, 1, 1)]
+
+
+def test_only_an_automatic_import_is_silent() -> None:
+    changes = [
+        ContactChange(written=True, joined=2),
+        ContactChange(written=False, left=1),
+        ContactChange(written=False),
+    ]
+
+    assert announce(Origin.AUTOMATIC_IMPORT, changes) == Effects(autoresponders=2, webhooks=2, notifications=3)
+    assert announce(Origin.API, changes) == Effects()

@@ -1,0 +1,189 @@
+"""What the model knows: dictionaries and dataclasses, named with product.md's words. No rules, no database."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain.enums import (
+    ContactStatus,
+    DeletionPolicy,
+    ExternalAccountHealth,
+    ImportState,
+    LedgerState,
+    Outcome,
+    OutcomeCode,
+    OverwritePolicy,
+    RunState,
+    RunStop,
+    RunTrigger,
+)
+from domain.records import Record
+
+OPEN = {RunState.QUEUED, RunState.RUNNING, RunState.WAITING_FOR_SERVICE}
+
+
+@dataclass(eq=False, kw_only=True)
+class Contact:
+    """A contact: `values` by source key, `lists` with the subscription's status, both by name."""
+
+    email: str
+    key: str
+    status: ContactStatus
+    first_name: str | None = None
+    phone: str | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    lists: dict[str, ContactStatus] = field(default_factory=dict)
+    tags: set[str] = field(default_factory=set)
+
+
+@dataclass(eq=False, kw_only=True)
+class Entry:
+    """A ledger row. `seen` is the record as last read (None: to be read anew), `applied` as last written to `contact`; `key` its address."""
+
+    external_id: str
+    place: int
+    seen: Record | None
+    applied: Record | None
+    state: LedgerState
+    code: OutcomeCode | None = None
+    contact: Contact | None = None
+    key: str | None = None
+    due: bool = False
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A run: `outcomes` are the stored ones as (external id, outcome, code), in their order."""
+
+    trigger: RunTrigger
+    state: RunState = RunState.QUEUED
+    stopped_by: RunStop | None = None
+    error: str | None = None
+    checks: int = 1
+    found_something: bool = False
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    protected: int = 0
+    deleted: int = 0
+    outcomes: list[tuple[str, Outcome, OutcomeCode | None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewTargets:
+    """Lists and tags that an edit added, to be given to what was in the ledger then."""
+
+    lists: frozenset[str]
+    tags: frozenset[str]
+    external_ids: frozenset[str]
+
+
+@dataclass(eq=False, kw_only=True)
+class Import:
+    """An automatic import. Times are the model's seconds; `served_until` is the end of the window it was served in."""
+
+    name: str
+    external_account: str
+    group: str
+    lists: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    names: OverwritePolicy = OverwritePolicy.ALWAYS
+    phones: OverwritePolicy = OverwritePolicy.ALWAYS
+    deletions: DeletionPolicy = DeletionPolicy.KEEP
+    deletion_tag: str | None = None
+    state: ImportState = ImportState.ACTIVE
+    deleted: bool = False
+    revision: int = 1
+    checkpoint: Mapping[str, Any] | None = None
+    failures: int = 0
+    next_attempt: float | None = None
+    served_until: float | None = None
+    ledger: dict[str, Entry] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+    new_targets: list[NewTargets] = field(default_factory=list)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it is to be checked."""
+        return not self.deleted and self.state in (ImportState.ACTIVE, ImportState.FAILING)
+
+    @property
+    def open_run(self) -> Run | None:
+        """The run that has not ended, of which there is one at the most."""
+        return next((run for run in self.runs if run.state in OPEN), None)
+
+    def holder(self, key: str) -> Entry | None:
+        """The row that holds an address."""
+        return next((e for e in self.ledger.values() if e.state is LedgerState.LINKED and e.key == key), None)
+
+
+@dataclass(kw_only=True)
+class ExternalAccount:
+    """A connected login. `lease_until`: a worker that was killed has it until then."""
+
+    name: str
+    health: ExternalAccountHealth = ExternalAccountHealth.HEALTHY
+    next_cycle: float | None = None
+    window_end: float | None = None
+    used: int = 0
+    not_before: float | None = None
+    lease_until: float | None = None
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it can be read."""
+        return self.health is ExternalAccountHealth.HEALTHY
+
+
+@dataclass(kw_only=True)
+class Account:
+    """Everything there is. What is suppressed is so for an address and a list, or all mail."""
+
+    cap: int
+    cycle_seconds: float
+    limit: int
+    now: float = 0
+    places: int = 0
+    contacts: list[Contact] = field(default_factory=list)
+    suppressed: dict[tuple[str, str | None], ContactStatus] = field(default_factory=dict)
+    tombstones: set[str] = field(default_factory=set)
+    draining_is_asked_for: bool = False
+    external_accounts: dict[str, ExternalAccount] = field(default_factory=dict)
+    imports: dict[str, Import] = field(default_factory=dict)
+
+    @property
+    def active(self) -> int:
+        """How many contacts count for the limit: ACTIVE ones only (R11)."""
+        return sum(contact.status is ContactStatus.ACTIVE for contact in self.contacts)
+
+    def contact_of(self, key: str) -> Contact | None:
+        """The contact with this address."""
+        return next((contact for contact in self.contacts if contact.key == key), None)
+
+    def imports_of(self, external_account: str) -> Iterator[Import]:
+        """Its imports, oldest first, deleted ones included."""
+        return (each for each in self.imports.values() if each.external_account == external_account)
+
+    @property
+    def line(self) -> list[Entry]:
+        """R11: the waiting room, one first-come queue; confirmations without room are in it, paused imports not."""
+        rows = [entry for each in self.imports.values() if each.is_on for entry in each.ledger.values()]
+        return sorted((e for e in rows if e.code is OutcomeCode.CONTACT_LIMIT), key=lambda entry: entry.place)
+
+    def ask_for_draining(self) -> None:
+        """R11: there may be room, which whoever waits is to get at once."""
+        rows = (entry for each in self.imports.values() for entry in each.ledger.values())
+        self.draining_is_asked_for |= any(entry.code is OutcomeCode.CONTACT_LIMIT for entry in rows)
+
+    @contextmanager
+    def making_room(self) -> Iterator[None]:
+        """R11: a transaction that leaves fewer ACTIVE contacts makes room."""
+        before = self.active
+        yield
+        if self.active < before:
+            self.ask_for_draining()
+
+    def next_place(self) -> int:
+        """A place at the end of every line."""
+        self.places += 1
+        return self.places

@@ -1,0 +1,199 @@
+"""What users do here, to contacts and to imports (R9, R11, R13, R15), in plain Python; a refusal changes nothing."""
+
+from collections.abc import Sequence
+
+from domain.enums import ContactStatus, ExternalAccountHealth, ImportState, LedgerState, OutcomeCode, RunTrigger
+from tests.domain.model import rules
+from tests.domain.model.account import Account, Contact, ExternalAccount, Import, NewTargets, Run
+from tests.domain.model.rules import ACTIVE, LOW
+from tests.domain.model.runs import cancel
+
+
+FIXABLE = {OutcomeCode.INVALID_EMAIL, OutcomeCode.DELETED_HERE, OutcomeCode.UNDONE, OutcomeCode.REJECTED_VALUE}
+
+
+def may_be_active(account: Account, more: int) -> bool:
+    """R11: mutations beyond the limit are refused."""
+    return more <= 0 or account.active + more <= account.limit
+
+
+def create(account: Account, key: str, first_name: str) -> bool:
+    """R13: a user's creation lifts the tombstone; R9: it reads the suppressions. Returns whether it is accepted."""
+    status = account.suppressed.get((key, None), ACTIVE)
+    if account.contact_of(key) or not may_be_active(account, int(status is ACTIVE)):
+        return False
+    account.contacts.append(Contact(email=key, key=key, status=status, first_name=first_name))
+    account.tombstones.discard(key)
+    rules.call_waiting(account, key)
+    return True
+
+
+def move(account: Account, contact: Contact, key: str) -> bool:
+    """A user corrects the address: its suppressions count for the contact, and the contact's for the address."""
+    other = account.contact_of(key)
+    if other not in (None, contact):
+        return False
+    if contact.key != key:
+        for name, status in contact.lists.items():
+            contact.lists[name] = rules.lowest(status, account.suppressed.get((key, name), status))
+        contact.status = rules.lowest(contact.status, account.suppressed.get((key, None), contact.status))
+        contact.key = key
+        keep_low(account, contact)
+        account.tombstones.discard(key)
+        rules.call_waiting(account, key)
+    contact.email = key
+    return True
+
+
+def set_status(account: Account, contact: Contact, status: ContactStatus) -> bool:
+    """R9: the one way up. What is raised is suppressed no longer. Returns whether it is accepted."""
+    if not may_be_active(account, int(status is ACTIVE) - int(contact.status is ACTIVE)):
+        return False
+    contact.status = status
+    if status in LOW:
+        account.suppressed[contact.key, None] = status
+    else:
+        account.suppressed.pop((contact.key, None), None)
+    return True
+
+
+def set_subscription(account: Account, contact: Contact, name: str, status: ContactStatus) -> None:
+    """R9: to one list, up or down."""
+    contact.lists[name] = status
+    if status in LOW:
+        account.suppressed[contact.key, name] = status
+    else:
+        account.suppressed.pop((contact.key, name), None)
+
+
+def delete(account: Account, contact: Contact) -> None:
+    """R13: no import brings it back, under any address that it was known by; R9: what it declined holds on."""
+    keep_low(account, contact)
+    rows = [entry for each in account.imports.values() for entry in each.ledger.values()]
+    keys = {contact.key} | {entry.key for entry in rows if entry.contact is contact and entry.key}
+    account.tombstones |= keys
+    account.contacts.remove(contact)
+    for entry in rows:
+        waits = entry.state is LedgerState.WAITING or entry.code is OutcomeCode.DUPLICATE_EMAIL
+        if entry.contact is contact or (entry.key in keys and waits):
+            entry.contact, entry.applied, entry.due = None, None, False
+            if waits or entry.state is LedgerState.LINKED:
+                entry.state, entry.code = LedgerState.SKIPPED, OutcomeCode.DELETED_HERE
+
+
+def keep_low(account: Account, contact: Contact) -> None:
+    """R9: what was declined belongs to the address."""
+    if contact.status in LOW:
+        account.suppressed[contact.key, None] = contact.status
+    for name, status in contact.lists.items():
+        if status in LOW:
+            account.suppressed[contact.key, name] = status
+
+
+def add_import(account: Account, new: Import) -> None:
+    """R1: the first run starts at once."""
+    account.imports[new.name] = new
+    new.runs.append(Run(trigger=RunTrigger.CREATED))
+    ask_for(account, account.external_accounts[new.external_account])
+
+
+def pause(account: Account, name: str) -> None:
+    """Stop until resumed."""
+    into = account.imports[name]
+    into.state, into.revision = ImportState.PAUSED, into.revision + 1
+    cancel(into)
+
+
+def resume(account: Account, name: str) -> None:
+    """Go on from the checkpoint, at once."""
+    into = account.imports[name]
+    into.state, into.revision = ImportState.ACTIVE, into.revision + 1
+    _run_at_once(account, into)
+
+
+def run_now(account: Account, name: str) -> None:
+    """Check now."""
+    _run_at_once(account, account.imports[name])
+
+
+def _run_at_once(account: Account, into: Import) -> None:
+    into.failures, into.next_attempt = 0, None
+    if into.open_run is None:
+        into.runs.append(Run(trigger=RunTrigger.USER))
+    ask_for(account, account.external_accounts[into.external_account])
+
+
+def change_criteria(account: Account, name: str, group: str) -> None:
+    """New criteria clear the checkpoint, remove nobody, and give the places in the waiting room up (R11)."""
+    into = account.imports[name]
+    into.revision += 1
+    if group == into.group:
+        return
+    into.group, into.checkpoint, into.failures, into.next_attempt = group, None, 0, None
+    leave_waiting_room(into)
+    if into.is_on:
+        _run_at_once(account, into)
+
+
+def change_targets(account: Account, name: str, lists: Sequence[str], tags: Sequence[str]) -> None:
+    """R13: what is added goes to all its contacts, in the background; what is taken away stays with them."""
+    into = account.imports[name]
+    into.revision += 1
+    new = NewTargets(
+        lists=frozenset(lists) - {*into.lists},
+        tags=frozenset(tags) - {*into.tags},
+        external_ids=frozenset(into.ledger),
+    )
+    into.lists, into.tags = tuple(lists), tuple(tags)
+    into.new_targets.append(new)
+
+
+def retry(account: Account, name: str) -> bool:
+    """R18: FAILED and fixable SKIPPED records are tried again, before anything new is read.
+
+    What the database refused is not kept: everything is read again for it. Returns whether that is accepted.
+    """
+    into = account.imports[name]
+    external = account.external_accounts[into.external_account]
+    rows = [entry for entry in into.ledger.values() if entry.code in FIXABLE]
+    if not rows or not external.is_healthy or into.state is ImportState.PAUSED:
+        return False
+    into.next_attempt = None
+    for entry in rows:
+        if entry.code is OutcomeCode.REJECTED_VALUE:
+            entry.seen, into.checkpoint = None, None
+        else:
+            entry.due = True
+    if into.open_run is None:
+        into.runs.append(Run(trigger=RunTrigger.RETRY))
+    ask_for(account, external)
+    if any(entry.seen is None for entry in rows):
+        into.revision += 1
+        into.failures = 0
+    return True
+
+
+def delete_import(account: Account, name: str) -> None:
+    """Its contacts stay, and so does what it knows."""
+    into = account.imports[name]
+    into.deleted, into.revision = True, into.revision + 1
+    leave_waiting_room(into)
+    cancel(into)
+
+
+def reconnect(account: Account, name: str) -> None:
+    """R15: as the same external account, with its checkpoints."""
+    external = account.external_accounts[name]
+    external.health, external.not_before, external.lease_until = ExternalAccountHealth.HEALTHY, None, None
+    ask_for(account, external)
+
+
+def ask_for(account: Account, external: ExternalAccount) -> None:
+    """A cycle is wanted now, or as soon as the service wants to be asked again."""
+    if external.is_healthy:
+        external.next_cycle = max(account.now, external.not_before or 0)
+
+
+def leave_waiting_room(into: Import) -> None:
+    """R11: the import's new contacts that wait give their places up."""
+    into.ledger = {key: entry for key, entry in into.ledger.items() if entry.state is not LedgerState.WAITING}

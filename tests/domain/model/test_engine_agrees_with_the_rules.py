@@ -1,0 +1,198 @@
+"""Whatever happens at the source, here and in between, in whatever order: the engine agrees with the rules.
+
+A history is made up at random. Each of its steps is taken by a model of product.md in plain Python and by the real
+engine, and after each all that can be seen of both is the same: contacts, consent, ledger, waiting room, runs with
+their counts and outcomes, the cap. One that tells them apart is shown in its shortest form.
+
+`SLUICE_TEST_HISTORIES=1000:3000` plays other histories, by number, than the suite does.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from domain.enums import ContactStatus, ImportState
+from domain.records import Record
+from tests import databases
+from tests.configuration import Configure
+from tests.domain.model import here
+from tests.domain.model.account import Account, ExternalAccount, Import
+from tests.domain.model.cycles import Cycles
+from tests.domain.model.engine import Engine, make_engine
+from tests.domain.model.histories import BOOKS, KEYS, Setting, Step, Then, history, setting, shortest
+from tests.domain.model.invariants import check_invariants
+from tests.domain.model.observation import differences, observed, predicted
+from tests.domain.model.service import EVERYBODY, FRIENDS, Book, Planned
+
+FIRST, LAST = (int(number) for number in os.environ.get("SLUICE_TEST_HISTORIES", "0:30").split(":"))
+STEPS = 30
+CAP = 4
+CYCLE_SECONDS = 604_800.0
+A_MOMENT = 60.0
+
+
+class Play:
+    """One account with two external accounts, one of which two imports read: as it should be, and as it is."""
+
+    def __init__(self, begin: Setting) -> None:
+        self.books = {name: Book() for name in BOOKS}
+        for book, record, group in begin.people:
+            self.books[book].put(record, group)
+        self.account = Account(cap=CAP, cycle_seconds=CYCLE_SECONDS, limit=begin.limit)
+        self.account.external_accounts = {name: ExternalAccount(name=name) for name in BOOKS}
+        self.model = Cycles(account=self.account, books=self.books)
+        for new in (
+            Import(
+                name="all", external_account="home", group=EVERYBODY, lists=("News",), tags=("home",),
+                deletions=begin.deletions, deletion_tag="gone",
+            ),
+            Import(
+                name="friends", external_account="home", group=FRIENDS, lists=("News", "Friends"), phones=begin.phones
+            ),
+            Import(name="customers", external_account="shop", group=EVERYBODY, tags=("shop",), names=begin.names),
+        ):  # fmt: skip
+            here.add_import(self.account, new)
+        self.engine: Engine
+
+    async def begin(self) -> None:
+        """Set the engine up like the model; the first runs start at once."""
+        await databases.emptied_database()
+        self.engine = await make_engine(self.account, self.books)
+        await self.go_on(Then.WORK)
+
+    async def take(self, step: Step) -> None:
+        """Take a step; what happens then is part of it."""
+        with self.account.making_room():
+            await getattr(self, step.name)(**step.arguments)
+        await self.go_on(step.then)
+
+    async def go_on(self, then: Then) -> None:
+        if then in (Then.MOMENT, Then.WINDOW):
+            seconds = A_MOMENT if then is Then.MOMENT else CYCLE_SECONDS
+            self.account.now += seconds
+            await self.engine.pass_time(seconds)
+        if then is not Then.NOTHING:
+            self.model.work()
+            await self.engine.work()
+        told = differences(await observed(self.engine, KEYS), predicted(self.account))
+        assert not told, told
+        await check_invariants(self.account.cap)
+
+    async def time_passes(self) -> None:
+        """Nothing else happens."""
+
+    async def somebody_appears_or_changes(self, book: str, record: Record, group: str) -> None:
+        self.books[book].put(record, group)
+
+    async def one_thing_changes(self, book: str, external_id: str, name: str, value: Any) -> None:
+        change = self.books[book].changes.get(external_id)
+        if change is not None and change.record is not None:
+            self.books[book].put(replace(change.record, **{name: value}), change.group)
+
+    async def somebody_is_deleted_there(self, book: str, external_id: str) -> None:
+        if external_id in self.books[book].changes:
+            self.books[book].delete(external_id)
+
+    async def a_request_meets(self, book: str, planned: Planned) -> None:
+        self.model.faults.planned[book] = self.engine.faults.planned[book] = planned
+
+    async def pause(self, name: str) -> None:
+        here.pause(self.account, name)
+        await self.engine.pause(name)
+
+    async def resume(self, name: str) -> None:
+        if self.is_connected(name):
+            here.resume(self.account, name)
+            await self.engine.resume(name)
+
+    async def run_now(self, name: str) -> None:
+        if self.is_connected(name) and self.account.imports[name].state is not ImportState.PAUSED:
+            here.run_now(self.account, name)
+            await self.engine.run_now(name)
+
+    async def change_criteria(self, name: str, group: str) -> None:
+        here.change_criteria(self.account, name, group)
+        await self.engine.change_criteria(name, group)
+
+    async def change_targets(self, name: str, lists: Sequence[str], tags: Sequence[str]) -> None:
+        here.change_targets(self.account, name, lists, tags)
+        await self.engine.change_targets(name, lists, tags)
+
+    async def retry(self, name: str) -> None:
+        accepted = here.retry(self.account, name)
+        assert await self.engine.retry(name) is accepted
+
+    async def reconnect(self, book: str) -> None:
+        here.reconnect(self.account, book)
+        await self.engine.reconnect(book)
+
+    def is_connected(self, name: str) -> bool:
+        return self.account.external_accounts[self.account.imports[name].external_account].is_healthy
+
+    async def another_plan(self, limit: int) -> None:
+        if limit != self.account.limit:
+            self.account.limit = limit
+            self.account.ask_for_draining()
+        await self.engine.set_limit(limit)
+
+    async def create_contact(self, key: str, first_name: str) -> None:
+        accepted = here.create(self.account, key, first_name)
+        assert await self.engine.create_contact(key, first_name) is accepted
+
+    async def correct_name(self, key: str, first_name: str) -> None:
+        if contact := self.account.contact_of(key):
+            contact.first_name = first_name
+            assert await self.engine.edit_contact(key, first_name=first_name)
+
+    async def correct_address(self, key: str, new: str) -> None:
+        if contact := self.account.contact_of(key):
+            accepted = here.move(self.account, contact, new)
+            assert await self.engine.edit_contact(key, email=new) is accepted
+
+    async def set_status(self, key: str, status: ContactStatus) -> None:
+        if contact := self.account.contact_of(key):
+            accepted = here.set_status(self.account, contact, status)
+            assert await self.engine.set_status(key, status) is accepted
+
+    async def set_subscription(self, key: str, name: str, status: ContactStatus) -> None:
+        if contact := self.account.contact_of(key):
+            here.set_subscription(self.account, contact, name, status)
+            assert await self.engine.set_status(key, status, name)
+
+    async def delete_contact(self, key: str) -> None:
+        if contact := self.account.contact_of(key):
+            here.delete(self.account, contact)
+            await self.engine.delete_contact(key)
+
+
+async def play(begin: Setting, steps: Sequence[Step]) -> str | None:
+    """What tells the engine from the rules, if anything does."""
+    told = Play(begin)
+    try:
+        await told.begin()
+        for step in steps:
+            await told.take(step)
+    except AssertionError as difference:
+        return str(difference)
+    return None
+
+
+@pytest.mark.parametrize("number", range(FIRST, LAST))
+async def test_the_engine_agrees_with_the_rules(database: None, configure: Configure, number: int) -> None:
+    configure(cap=CAP, cycle_seconds=CYCLE_SECONDS)
+    rng = Random(number)
+    begin = setting(rng)
+    steps = history(rng, STEPS)
+    if await play(begin, steps) is None:
+        return
+
+    async def fails(steps: Sequence[Step], people: Sequence[Any]) -> bool:
+        return await play(replace(begin, people=people), steps) is not None
+
+    few, people = await shortest(steps, begin.people, fails)
+    told = await play(replace(begin, people=people), few)
+    pytest.fail("\n".join([str(replace(begin, people=people)), *map(str, few), "", str(told)]), pytrace=False)

@@ -1,0 +1,251 @@
+"""R21: what a preview concludes from what it read, however much there is."""
+
+import gc
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from uuid_utils.compat import uuid7
+
+from domain import database, fields, previews
+from domain.cap import CapUsage
+from domain.enums import Outcome, OutcomeCode, OverwritePolicy
+from domain.ingest import Incoming
+from domain.previews import Forecast
+from domain.previews.effect import pace
+from domain.previews.filling import Source as PreviewSource
+from domain.previews.tally import CREATED, WAITING, Tally
+from domain.records import FieldSpec, FieldType
+from tests.configuration import Configure
+from tests.domain.source import FIELDS, Source, record
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def of(source: Source) -> PreviewSource:
+    """A new import of the source's external account."""
+    return PreviewSource(
+        account_id=source.account_id,
+        external_account_id=source.external_account_id,
+        automatic_import_id=uuid7(),
+        service=source.service,
+        criteria={},
+        list_ids=[],
+        tag_ids=[],
+        name_policy=OverwritePolicy.ALWAYS,
+        phone_policy=OverwritePolicy.ALWAYS,
+        starts_over=False,
+        credentials={},
+        not_before=None,
+    )
+
+
+async def begin(source: Source, progress: Mapping[str, Any] | None = None) -> Forecast:
+    return await previews.begin(of(source), unstable_ids=False, progress=progress or {})
+
+
+def people(start: int, count: int = 500, *, remaining: int | None = None) -> Incoming:
+    """A page of so many new people, of whom each tenth has no address."""
+    records = [
+        record(str(n), None if n % 10 == 0 else f"{n}@example.com", first_name="Ann", values={"total": n})
+        for n in range(start, start + count)
+    ]
+    return Incoming(records=records, checkpoint={"at": start + count}, fields=FIELDS, remaining=remaining)
+
+
+async def test_up_to_10_000_records_are_exact_and_beyond_the_rest_is_estimated_where_it_is_told(
+    source: Source,
+) -> None:
+    forecast = await begin(source)
+    for start in range(0, 9_500, 500):
+        await forecast.take(people(start, remaining=40_000 - start - 500))
+        assert not forecast.is_over
+    before = forecast.result()
+    await forecast.take(people(9_500, remaining=30_000))
+
+    after = forecast.result()
+    assert (before["is_estimate"], before["counts"]) == (
+        False,
+        [["SKIPPED", "NO_EMAIL", 950], ["CREATED", None, 8_550]],
+    )
+    assert (forecast.is_over, after["is_estimate"], after["records"]) == (True, True, 10_000)
+    assert {(outcome, code): count for outcome, code, count in after["counts"]} == {
+        ("SKIPPED", "NO_EMAIL"): 4_000,
+        # The plan has room for ten thousand.
+        ("CREATED", None): 10_000,
+        ("WAITING", "CONTACT_LIMIT"): 26_000,
+    }
+    assert (after["active_after"], after["limit"], after["cost"]) == (10_000, 10_000, 10_000)
+
+
+async def test_exactly_10_000_records_are_no_estimate(source: Source) -> None:
+    forecast = await begin(source)
+    for start in range(0, 10_000, 500):
+        await forecast.take(people(start, remaining=10_000 - start - 500))
+
+    assert not forecast.result()["is_estimate"]
+
+
+async def test_where_nobody_tells_how_many_there_are_all_are_read_page_by_page(source: Source) -> None:
+    forecast = await begin(source)
+    for start in range(0, 10_500, 500):
+        await forecast.take(people(start))
+    await forecast.take(Incoming(records=[record("again", "1@example.com")], checkpoint={"at": "end"}))
+
+    result = forecast.result()
+    assert (result["is_estimate"], result["records"], forecast.is_over) == (True, 10_501, False)
+    # Nobody remembers any more who came first, but the limit is known to the contact.
+    assert Counter({tuple(kind): count for *kind, count in result["counts"]}) == {
+        ("SKIPPED", "NO_EMAIL"): 1_050,
+        ("CREATED", None): 9_450 + 1,
+    }
+
+
+def allocated() -> int:
+    """How many blocks of memory are in use; each string is one, each object with attributes several."""
+    gc.collect()
+    return sys.getallocatedblocks()
+
+
+async def test_memory_is_flat_beyond_the_records_that_are_remembered(source: Source) -> None:
+    await database.fetch("UPDATE plan_tier SET contact_limit = 1000000")
+    forecast = await begin(source)
+    for start in range(0, 20_000, 500):
+        await forecast.take(people(start))
+    before = allocated()
+    for start in range(20_000, 100_000, 500):
+        await forecast.take(people(start))
+
+    assert allocated() - before < 20_000
+    assert forecast.tally.counts == {CREATED: 90_000, (Outcome.SKIPPED, OutcomeCode.NO_EMAIL): 10_000}
+    assert len(orjson.dumps(forecast.progress())) < 10_000
+
+
+@pytest.mark.parametrize("pages", [1, 3, 21], ids=["exact", "exact-over-pages", "estimate"])
+async def test_another_worker_goes_on_as_if_it_had_begun(source: Source, pages: int) -> None:
+    shoe = {"shoe": FIELDS["shoe"], "vip": FIELDS["vip"]}
+    seen_once = Incoming(records=[record("x", values={"shoe": "41", "vip": True})], checkpoint={}, fields=shoe)
+    seen_twice = Incoming(records=[record("y", "1@example.com", values={"shoe": "42"})], checkpoint={}, fields=shoe)
+    one = await begin(source)
+    for number in range(pages):
+        await one.take(people(number * 500))
+    await one.take(seen_once)
+
+    other = await begin(source, orjson.loads(orjson.dumps(one.progress())))
+    told = [one.result(), other.result()]
+    await one.take(seen_twice)
+    await other.take(seen_twice)
+
+    assert told[0] == told[1]
+    assert one.result() == other.result()
+    assert [field["tag"] for field in one.result()["fields"]] == [
+        "SHOPIFY_TOTAL_SPENT",
+        "SHOPIFY_SHOE_SIZE",
+        "SHOPIFY_VIP",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cost", "used", "opened", "cycles", "finish"),
+    [
+        (0, 0, True, 1, timedelta()),
+        (400, 100, True, 1, timedelta()),
+        (401, 100, True, 2, timedelta(minutes=10)),
+        (901, 100, True, 3, timedelta(minutes=40)),
+        (500, 500, True, 1, timedelta(minutes=10)),
+        (501, 500, True, 2, timedelta(minutes=40)),
+        (500, 0, False, 1, timedelta()),
+        (1_001, 0, False, 3, timedelta(minutes=60)),
+    ],
+)
+def test_what_is_left_of_the_cap_goes_first_and_whole_caps_follow(
+    configure: Configure, cost: int, used: int, opened: bool, cycles: int, finish: timedelta
+) -> None:
+    configure(cycle_seconds=1800)
+    cap = CapUsage(limit=500, used=used, window_ends_at=NOW + timedelta(minutes=10) if opened else None)
+
+    expected = pace(cost, cap, now=NOW)
+
+    assert (expected.cycles, expected.expected_finish_at) == (cycles, NOW + finish)
+
+
+@given(
+    created=st.integers(0, 50),
+    waiting=st.integers(0, 50),
+    skipped=st.integers(0, 50),
+    updated=st.integers(0, 50),
+    room=st.integers(0, 500),
+    remaining=st.integers(0, 5_000),
+)
+def test_an_estimate_adds_up_and_keeps_to_the_limit(
+    created: int, waiting: int, skipped: int, updated: int, room: int, remaining: int
+) -> None:
+    created = min(created, room)
+    waiting = waiting if created == room else 0
+    records = created + waiting + skipped + updated
+    kinds = {
+        CREATED: created,
+        WAITING: waiting,
+        (Outcome.SKIPPED, OutcomeCode.NO_EMAIL): skipped,
+        (Outcome.UPDATED, None): updated,
+    }
+    tally = Tally(records=records, counts=Counter(kinds), cost=created + updated, active_delta=created)
+
+    whole = tally.extrapolated(remaining, room=room)
+
+    assert whole.active_delta <= room
+    assert whole.active_delta == whole.counts[CREATED]
+    assert whole.cost == whole.counts[CREATED] + whole.counts[Outcome.UPDATED, None]
+    if records:
+        assert abs(sum(whole.counts.values()) - records - remaining) <= 2
+    if not remaining:
+        assert whole.counts == +tally.counts
+
+
+def spec(key: str, *, open_ended: bool = True, title: str = "Size") -> FieldSpec:
+    return FieldSpec(key=key, title=title, type=FieldType.TEXT, open_ended=open_ended)
+
+
+def test_what_fields_are_to_be_made_is_decided_without_a_database() -> None:
+    external_account_id = uuid4()
+    known = fields.with_made(
+        {},
+        [
+            fields.FieldToMake(spec=spec("seen"), tag=None, first_seen_in=fields.first_seen(external_account_id, "1")),
+            fields.FieldToMake(spec=spec("made"), tag="SHOP_SIZE", first_seen_in="x/1"),
+        ],
+    )
+    specs = {key: spec(key) for key in ("seen", "made", "once", "twice", "_private")} | {
+        "fixed": spec("fixed", open_ended=False)
+    }
+
+    made = fields.fields_to_make(
+        known,
+        {"SHOP_SIZE"},
+        service="shop",
+        external_account_id=external_account_id,
+        specs=specs,
+        seen={
+            "seen": ["2"],
+            "made": ["2"],
+            "once": ["2"],
+            "twice": ["2", "3"],
+            "_private": ["2", "3"],
+            "fixed": ["2"],
+        },
+    )
+
+    assert [(each.spec.key, each.tag, each.candidate is not None) for each in made] == [
+        ("fixed", "SHOP_SIZE_2", False),
+        ("once", None, False),
+        ("seen", "SHOP_SIZE_3", True),
+        ("twice", "SHOP_SIZE_4", False),
+    ]
+    assert fields.first_record(made[2]) == (external_account_id, "1")
