@@ -6,7 +6,7 @@ account and import, before any contact; the count is the row's own, never COUNT(
 
 from uuid import UUID
 
-from domain import background_tasks
+from domain import background_tasks, waiting_room
 from domain.audit import record_engine_audit
 from domain.database import Connection
 from domain.enums import TaskKind
@@ -86,9 +86,7 @@ async def count_active(connection: Connection, account_id: UUID, delta: int) -> 
 
 async def ask_for_draining(connection: Connection, account_id: UUID) -> None:
     """There may be room: where somebody waits for it, a task lets them in."""
-    if await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM ledger WHERE account_id = $1 AND code = 'CONTACT_LIMIT')", account_id
-    ):
+    if await waiting_room.is_used(connection, account_id):
         await background_tasks.enqueue(connection, account_id, TaskKind.DRAIN_WAITING_ROOM, subject=account_id)
 
 

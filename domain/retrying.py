@@ -1,7 +1,8 @@
 """Retrying records that were skipped or failed, because a user asks for it (R18).
 
 What the ledger keeps of a record is ingested again, before anything new is read: it costs one of the cap, and its
-outcomes go to a run with the trigger RETRY. A record that the database refused is not kept: it is read again.
+outcomes go to a run with the trigger RETRY. A record that the database refused, or of somebody who was deleted here, is
+not kept: it is read again.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -33,7 +34,6 @@ NOT_RETRYABLE: Mapping[OutcomeCode, str] = {
 }
 """What trying again cannot mend, and what can."""
 RETRYABLE = frozenset(OutcomeCode) - NOT_RETRYABLE.keys()
-NOT_KEPT = OutcomeCode.REJECTED_VALUE
 
 # The present truth decides, not the outcome of the time: what is linked by now needs no retry.
 _CODE = "coalesce(code, state)"
@@ -78,7 +78,7 @@ async def retry(viewer: Viewer, wish: Wish, *, queue: Queue) -> Retried:
     if not external_ids:
         async with _holding(source):
             raise Refused(Problem(ErrorCode.INVALID, " ".join(["There is nothing to try again.", *warnings])))
-    codes: list[str] = []
+    count = not_kept = 0
     for start in range(0, min(len(external_ids), MAX_RECORDS), AT_ONCE):
         async with _holding(source) as connection:
             marked = await _mark(connection, source, external_ids[start : start + AT_ONCE])
@@ -90,16 +90,17 @@ async def retry(viewer: Viewer, wish: Wish, *, queue: Queue) -> Retried:
             )
             await cycle.ask_for(connection, source.account_id, source.external_account_id)
             await record_audit(viewer, "RECORDS_RETRIED", source.automatic_import_id, count=len(marked))
-        codes += marked
-    if NOT_KEPT in codes:
-        warnings.append(f"{codes.count(NOT_KEPT)} that the database refused are not kept: all records are read again.")
+        count += len(marked)
+        not_kept += marked.count(False)
+    if not_kept:
+        warnings.append(f"The values of {not_kept} are not kept here: all records are read again.")
         await automatic_imports.run_now(viewer, source.automatic_import_id, full=True, queue=queue)
     if len(external_ids) > MAX_RECORDS:
         warnings.append(f"There are more: one call tries {MAX_RECORDS:,}. Call again when the run is over.")
     await queue.wake()
     return Retried(
         automatic_import_id=source.automatic_import_id,
-        count=len(codes),
+        count=count,
         not_retryable=not_retryable,
         warnings=warnings,
     )
@@ -144,9 +145,8 @@ async def _candidates(source: _Source, wish: Wish) -> tuple[list[str], Mapping[O
         wish.import_run_id,
     )
     found = await database.fetch(
-        f"SELECT external_id {wished} AND {_CODE} = ANY($6::text[]) AND (code = $7 OR record ? 'email')"
-        " ORDER BY external_id LIMIT $8",
-        *arguments, list(RETRYABLE), NOT_KEPT, MAX_RECORDS + 1,
+        f"SELECT external_id {wished} AND {_CODE} = ANY($6::text[]) ORDER BY external_id LIMIT $7",
+        *arguments, list(RETRYABLE), MAX_RECORDS + 1,
     )  # fmt: skip
     others = await database.fetch(
         f"SELECT {_CODE} AS code, count(*) {wished} AND {_CODE} = ANY($6::text[]) GROUP BY 1 ORDER BY 1",
@@ -186,20 +186,18 @@ def _require_running(state: str, health: str, label: str) -> None:
         raise Refused(Problem(ErrorCode.NEEDS_REVIEW, message))
 
 
-async def _mark(connection: Connection, source: _Source, external_ids: Sequence[str]) -> list[str]:
-    """Have the records ingested from the ledger, or taken for new when they are read. Returns their codes."""
+async def _mark(connection: Connection, source: _Source, external_ids: Sequence[str]) -> list[bool]:
+    """Have the records ingested from the ledger, or taken for new when they are read: whether their values are kept."""
     rows = await connection.fetch(
         f"""
-        UPDATE ledger SET due = code IS DISTINCT FROM $5,
-            digest = CASE WHEN code = $5 THEN ''::bytea ELSE digest END,
+        UPDATE ledger SET due = record ? 'email', digest = CASE WHEN record ? 'email' THEN digest ELSE ''::bytea END,
             -- What was undone counts as never written: all of it is new, but the source's word on consent.
             applied = CASE WHEN state = 'UNDONE' AND contact_id IS NOT NULL AND record ? 'consent'
                 THEN jsonb_build_object('consent', record->'consent', 'values', '{{}}'::jsonb) ELSE applied END
         WHERE account_id = $1 AND external_account_id = $2 AND automatic_import_id = $3
-            AND external_id = ANY($4::text[]) AND {_CODE} = ANY($6::text[])
-        RETURNING {_CODE} AS code
+            AND external_id = ANY($4::text[]) AND {_CODE} = ANY($5::text[])
+        RETURNING due
         """,
-        source.account_id, source.external_account_id, source.automatic_import_id, external_ids, NOT_KEPT,
-        list(RETRYABLE),
+        source.account_id, source.external_account_id, source.automatic_import_id, external_ids, list(RETRYABLE),
     )  # fmt: skip
-    return [row["code"] for row in rows]
+    return [row["due"] for row in rows]

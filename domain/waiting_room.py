@@ -21,13 +21,16 @@ WHERE i.account_id = $1 AND i.deleted_at IS NULL AND i.state IN ('ACTIVE', 'FAIL
 """
 
 
+async def is_used(connection: Connection, account_id: UUID) -> bool:
+    """Whether anybody waits at all, be it in a paused import."""
+    used: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM ledger WHERE account_id = $1 AND code = 'CONTACT_LIMIT')", account_id
+    )
+    return used
+
+
 async def count_ahead(connection: Connection, account_id: UUID, *, at_most: int) -> int:
     """How many stand in line, counted to `at_most`: whoever is new comes after them."""
-    # Mostly nobody does, and that is known without a look at the imports.
-    if not await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM ledger WHERE account_id = $1 AND code = 'CONTACT_LIMIT')", account_id
-    ):
-        return 0
     count: int = await connection.fetchval(
         f"SELECT count(*) FROM (SELECT {IN_LINE} LIMIT $2) ahead", account_id, at_most
     )

@@ -39,6 +39,7 @@ async def delete(viewer: Viewer, contact_id: UUID, *, erase: bool = False, queue
         await connection.execute("DELETE FROM contact WHERE account_id = $1 AND id = $2", account_id, contact_id)
         await contact_limit.count_active(connection, account_id, -int(contact.status is ContactStatus.ACTIVE))
         if erase:
+            await _erase_examples(connection, account_id)
             await background_tasks.enqueue(connection, account_id, TaskKind.ERASE_CONTACT, subject=contact_id)
         await record_audit(viewer, "CONTACT_ERASED" if erase else "CONTACT_DELETED", contact_id)
         announce(Origin.API, [ContactChange(written=True, left=len(mailed(contact, subscriptions)))])
@@ -46,6 +47,17 @@ async def delete(viewer: Viewer, contact_id: UUID, *, erase: bool = False, queue
 
     if await writing.in_transaction(work):
         await queue.wake()
+
+
+async def _erase_examples(connection: Connection, account_id: UUID) -> None:
+    """Previews and reviews show some records, whose they are is not known any more: none of them."""
+    await connection.execute(
+        "UPDATE import_preview SET result = result - 'examples' WHERE account_id = $1 AND result ? 'examples'",
+        account_id,
+    )
+    await connection.execute(
+        "UPDATE import_run SET review = review - 'examples' WHERE account_id = $1 AND review ? 'examples'", account_id
+    )
 
 
 async def erase_step(task: Task) -> bool:

@@ -6,7 +6,7 @@ from uuid import UUID
 from domain.database import Connection
 from domain.effects import ContactChange
 from domain.enums import ContactStatus, Outcome
-from domain.ingest.plan import Decision
+from domain.ingest.decisions import Decision
 
 
 async def contact_changes(

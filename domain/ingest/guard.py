@@ -11,8 +11,8 @@ from typing import Any, Self
 from domain.consent import is_lower
 from domain.emails import parse_email
 from domain.enums import LedgerState, Outcome
+from domain.ingest.decisions import Decision, Plan
 from domain.ingest.known import Entry, Known
-from domain.ingest.plan import Decision, Plan
 from domain.settings import settings
 
 MAX_EXAMPLES = 10

@@ -1,7 +1,8 @@
 """What is known when a page is stored: read and locked in one go, in the lock order of the house.
 
 External account, import, account, contacts by email_key; in every transaction, so that none waits for another in a
-circle.
+circle. `LATERAL … LIMIT 1` looks up row by row through a key: without it PostgreSQL reads all that the account has, page
+after page, as long as there are no statistics of the tables that a first import fills.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,7 +64,7 @@ class Known:
     """Everything a page's decisions depend on; `plan` keeps it current while it decides.
 
     `holders` maps an address to the record that holds it, `released` a record to the address it lets go. `room` is
-    how many more contacts may become ACTIVE through this page; `queued`: others wait for room already.
+    how many more contacts may become ACTIVE through this page; `queued`: others wait already.
     """
 
     rules: Rules
@@ -89,7 +90,6 @@ async def load_repeated(
         """
         SELECT array_agg(l.state ORDER BY s.number)
         FROM unnest($4::text[], $5::bytea[]) WITH ORDINALITY s (external_id, digest, number)
-        -- LIMIT: row by row through the primary key, not the whole ledger in a hash, whatever the statistics say.
         LEFT JOIN LATERAL (
             SELECT state, digest FROM ledger WHERE account_id = $1 AND external_account_id = $2
                 AND external_id = s.external_id AND automatic_import_id = $3 LIMIT 1
@@ -187,18 +187,26 @@ async def _room(connection: Connection, account_id: UUID, *, lock: bool, drainin
     room = await (contact_limit.hold if lock else contact_limit.room)(connection, account_id)
     if draining:
         return room, True
+    if not await waiting_room.is_used(connection, account_id):
+        return room, False
     # Below zero, so that an opt-out in this page makes room for them too, not for the next record of the page.
-    ahead = await waiting_room.count_ahead(connection, account_id, at_most=room + MOST_CHANGES)
-    return room - ahead, ahead > 0
+    return room - await waiting_room.count_ahead(connection, account_id, at_most=room + MOST_CHANGES), True
 
 
 async def _load_contacts(
     connection: Connection, account_id: UUID, ids: Iterable[UUID], keys: Iterable[str], *, lock: bool
 ) -> list[Draft]:
     rows = await connection.fetch(
-        "SELECT id, email, email_key, first_name, last_name, phone, status, field_values::text FROM contact"
-        " WHERE account_id = $1 AND (id = ANY($2::uuid[]) OR email_key = ANY($3::text[]))"
-        " ORDER BY email_key" + (" FOR NO KEY UPDATE" if lock else ""),
+        """
+        SELECT id, email, email_key, first_name, last_name, phone, status, field_values::text FROM contact
+        WHERE account_id = $1 AND id = ANY(ARRAY(
+            SELECT unnest($2::uuid[]) UNION SELECT c.id FROM unnest($3::text[]) wanted (email_key)
+            CROSS JOIN LATERAL (
+                SELECT id FROM contact WHERE account_id = $1 AND email_key = wanted.email_key LIMIT 1
+            ) c
+        )) ORDER BY email_key
+        """
+        + ("FOR NO KEY UPDATE" if lock else ""),
         account_id, list(ids), list(keys),
     )  # fmt: skip
     return [
@@ -218,8 +226,12 @@ async def _load_contacts(
 
 async def _load_holders(connection: Connection, turn: Turn, keys: Iterable[str]) -> dict[str, str]:
     rows = await connection.fetch(
-        "SELECT email_key, external_id FROM ledger WHERE account_id = $1 AND automatic_import_id = $2"
-        " AND email_key = ANY($3::text[]) AND state = 'LINKED'",
+        """
+        SELECT wanted.email_key, l.external_id FROM unnest($3::text[]) wanted (email_key) CROSS JOIN LATERAL (
+            SELECT external_id FROM ledger WHERE account_id = $1 AND automatic_import_id = $2
+                AND email_key = wanted.email_key AND state = 'LINKED' LIMIT 1
+        ) l
+        """,
         turn.account_id, turn.automatic_import_id, list(keys),
     )  # fmt: skip
     return {row["email_key"]: row["external_id"] for row in rows}

@@ -10,10 +10,10 @@ from domain import database, fields, reviews, sweeps
 from domain.enums import DeletionPolicy, LedgerState
 from domain.fields import KnownField
 from domain.ingest import deletions
+from domain.ingest.decisions import OUTCOME_OF
 from domain.ingest.guard import Guard, ReviewNeeded
 from domain.ingest.items import Sighting, distinct, item_of, seen_values, sighting_of, storable_id
 from domain.ingest.known import load_repeated
-from domain.ingest.plan import OUTCOME_OF
 from domain.ingest.storing import MAX_RECORDS, Stored, Storing, allowance_of, count, in_transaction, store
 from domain.records import FieldSpec, Record
 from domain.turns import Turn

@@ -4,8 +4,8 @@ Records are decided in their order, each seeing what the ones before it did, so 
 its records one by one.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -15,70 +15,10 @@ from domain import consent
 from domain.emails import Email, parse_email
 from domain.enums import ContactStatus, LedgerState, Outcome, OutcomeCode, OutcomeNote
 from domain.ingest.changes import Change, column_changes, target_changes, value_changes
+from domain.ingest.decisions import OUTCOME_OF, Decision, Plan
 from domain.ingest.items import Item
 from domain.ingest.known import LIST, TAG, Draft, Entry, Known
 from domain.records import SourceConsent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What becomes of one record. `repeated`: nothing is new, it is only counted.
-
-    `contact` is a new contact for CREATED, the known one otherwise; `applied` is the record as written to it, where
-    that is an older one than the record as seen. `entry` is its ledger row so far.
-    """
-
-    item: Item
-    outcome: Outcome
-    code: OutcomeCode | None = None
-    state: LedgerState = LedgerState.LINKED
-    email_key: str | None = None
-    contact_id: UUID | None = None
-    contact: Draft | None = None
-    change: Change = field(default_factory=Change)
-    applied: Mapping[str, Any] | None = None
-    repeated: bool = False
-    entry: Entry | None = None
-
-    @property
-    def is_news(self) -> bool:
-        """Whether it has an outcome row of its own: the ledger does not say the same already (R17)."""
-        entry = self.entry
-        same = entry and (entry.state, entry.code, entry.digest) == (self.state, self.code, self.item.digest)
-        return not same or self.outcome in (Outcome.CREATED, Outcome.UPDATED)
-
-    @property
-    def cost(self) -> int:
-        """What it takes of the cap (R4)."""
-        return int(self.outcome is Outcome.CREATED or bool(self.change))
-
-    @property
-    def active_delta(self) -> int:
-        """By how much it changes the number of ACTIVE contacts; asked before it is applied."""
-        if self.contact is None:
-            return 0
-        was = ContactStatus.UNCONFIRMED if self.outcome is Outcome.CREATED else self.contact.status
-        now = self.change.columns.get("status", self.contact.status)
-        return int(now is ContactStatus.ACTIVE) - int(was is ContactStatus.ACTIVE)
-
-
-@dataclass(slots=True, kw_only=True)
-class Plan:
-    """The decisions for a page, as far as the cap reaches, and what they come to."""
-
-    decisions: list[Decision] = field(default_factory=list)
-    cost: int = 0
-    active_delta: int = 0
-    held_back: int = 0
-
-
-OUTCOME_OF = {
-    LedgerState.LINKED: Outcome.UNCHANGED,
-    LedgerState.SKIPPED: Outcome.SKIPPED,
-    LedgerState.UNDONE: Outcome.SKIPPED,
-    LedgerState.WAITING: Outcome.WAITING,
-    LedgerState.FAILED: Outcome.FAILED,
-}
 
 
 def is_repeated(item: Item, entry: Entry | None) -> bool:
@@ -183,6 +123,11 @@ def _not_applied(
     )
 
 
+def _deleted_here(item: Item, entry: Entry | None) -> Decision:
+    """A record of somebody whom a user deleted here. Nothing of it is kept: they may have asked to be erased (R23)."""
+    return _not_applied(replace(item, json="{}"), entry, Outcome.SKIPPED, OutcomeCode.DELETED_HERE)
+
+
 def _identify(item: Item, email: Email, known: Known) -> tuple[Draft | None, Entry | None]:
     """The contact that the record is (R6), and the ledger row that tells what was written to it before, if any."""
     by_key = known.by_key.get(email.key)
@@ -209,7 +154,7 @@ def _moved(entry: Entry | None, email: Email) -> bool:
 
 def _create(item: Item, entry: Entry | None, email: Email, known: Known) -> Decision:
     if email.key in known.tombstones:
-        return _not_applied(item, entry, Outcome.SKIPPED, OutcomeCode.DELETED_HERE, email)
+        return _deleted_here(item, entry)
     decided = consent.status_of_new(
         SourceConsent(item.snapshot["consent"]), suppressed=known.suppressed.get((email.key, None))
     )
@@ -246,7 +191,7 @@ def _update(
     columns: dict[str, Any] = column_changes(item, contact, base, known)
     moved = base is not None and _moved(base, email) and contact.email_key != email.key
     if moved and email.key in known.tombstones:
-        return _not_applied(item, entry, Outcome.SKIPPED, OutcomeCode.DELETED_HERE, email)
+        return _deleted_here(item, entry)
     if moved:
         columns |= {"email": email.address, "email_key": email.key}
     values, before, notes = value_changes(item, contact, base, known)

@@ -16,10 +16,11 @@ from domain.effects import Effects, Origin, announce
 from domain.enums import Outcome, OutcomeNote
 from domain.events import RunChanged
 from domain.fields import KnownField
+from domain.ingest.decisions import Plan
 from domain.ingest.guard import Guard
 from domain.ingest.items import Item
 from domain.ingest.known import Known, load, load_entries
-from domain.ingest.plan import Plan, is_repeated, plan, plan_rejected
+from domain.ingest.plan import is_repeated, plan, plan_rejected
 from domain.ingest.rules import Rules, load_rules
 from domain.ingest.write import REFUSALS, ContactAppeared, write
 from domain.settings import settings

@@ -8,13 +8,12 @@ import orjson
 from uuid_utils.compat import uuid7
 
 from domain import contact_limit, suppressions, waiting_room
-from domain.consent import LOW
 from domain.database import Connection
 from domain.effects import ContactChange
 from domain.enums import ContactStatus, Outcome, OutcomeCode
 from domain.ingest.changed import contact_changes
+from domain.ingest.decisions import Decision, Plan
 from domain.ingest.known import Draft, Known
-from domain.ingest.plan import Decision, Plan
 from domain.turns import Turn
 
 
@@ -32,13 +31,14 @@ async def write(connection: Connection, turn: Turn, run_id: UUID, plan: Plan, kn
     await _move_addresses(connection, turn.account_id, new)
     await _insert_contacts(connection, turn.account_id, run_id, new)
     await _update_contacts(connection, turn.account_id, new)
+    await _keep_subscriptions(connection, turn.account_id, new, known)
     await _add_targets(connection, turn.account_id, new)
     await _suppress(connection, turn.account_id, new)
     await _upsert_ledger(connection, turn, run_id, new)
     await _insert_outcomes(connection, turn, run_id, [decision for decision in new if decision.is_news])
     await name_successors(connection, turn, known.released.values())
     await contact_limit.count_active(connection, turn.account_id, plan.active_delta)
-    if known.queued:
+    if known.queued or plan.held_back:
         await _tell_waiting(connection, turn.account_id, new)
     return await contact_changes(connection, turn.account_id, new)
 
@@ -138,6 +138,40 @@ def _columns(contacts: Sequence[Draft]) -> list[list[object]]:
     ]
 
 
+async def _keep_subscriptions(
+    connection: Connection, account_id: UUID, decisions: Sequence[Decision], known: Known
+) -> None:
+    """What an address declined list by list counts for whoever moves to it; a confirmation counts for the lists too.
+
+    Only for the lists of the import: what others wait for is not confirmed by this source.
+    """
+    moved = {d.contact.email_key: d.contact.id for d in decisions if d.contact and "email_key" in d.change.columns}
+    declined = [
+        (moved[key], list_id, status.value)
+        for (key, list_id), status in known.suppressed.items()
+        if key in moved and list_id is not None
+    ]
+    if declined:
+        await connection.execute(
+            "UPDATE subscription s SET status = u.status, updated_at = now()"
+            " FROM unnest($2::uuid[], $3::uuid[], $4::text[]) u (contact_id, list_id, status)"
+            " WHERE s.account_id = $1 AND s.contact_id = u.contact_id AND s.list_id = u.list_id"
+            " AND s.status IN ('ACTIVE', 'UNCONFIRMED')",
+            account_id, *zip(*declined, strict=True),
+        )  # fmt: skip
+    confirmed = [
+        d.contact_id
+        for d in decisions
+        if d.change.before.get("status") == ContactStatus.UNCONFIRMED and d.change.columns["status"] == "ACTIVE"
+    ]
+    if confirmed and known.rules.list_ids:
+        await connection.execute(
+            "UPDATE subscription SET status = 'ACTIVE', updated_at = now() WHERE account_id = $1"
+            " AND contact_id = ANY($2::uuid[]) AND list_id = ANY($3::uuid[]) AND status = 'UNCONFIRMED'",
+            account_id, confirmed, known.rules.list_ids,
+        )  # fmt: skip
+
+
 async def _add_targets(connection: Connection, account_id: UUID, decisions: Sequence[Decision]) -> None:
     lists = [(d.contact_id, list_id, status.value) for d in decisions for list_id, status in d.change.lists]
     if lists:
@@ -160,9 +194,7 @@ async def _suppress(connection: Connection, account_id: UUID, decisions: Sequenc
     low: dict[tuple[str, UUID | None], ContactStatus] = {
         (decision.contact.email_key, None): decision.contact.status
         for decision in decisions
-        if decision.contact is not None
-        and decision.contact.status in LOW
-        and (decision.outcome is Outcome.CREATED or decision.change.columns.keys() & {"status", "email_key"})
+        if decision.contact is not None and decision.opts_out
     }
     if low:
         await suppressions.suppress(connection, account_id, low)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from domain import database, fields
-from domain.consent import LOW
 from domain.database import Connection
 from domain.enums import LedgerState, Outcome, OutcomeCode
 from domain.fields import FieldToMake
+from domain.ingest.decisions import Decision, Plan
 from domain.ingest.items import Item, item_of_ledger, seen_values
 from domain.ingest.known import Entry, Known, load, load_entries
-from domain.ingest.plan import Decision, Plan, is_repeated, plan
+from domain.ingest.plan import is_repeated, plan
 from domain.records import FieldSpec
 from domain.turns import Turn
 
@@ -56,13 +56,13 @@ async def decide(imagined: Imagined, items: Sequence[Item], specs: Mapping[str, 
             entries=known.entries, siblings=known.siblings, fields=known.fields, lock=False, lock_account=False,
         )  # fmt: skip
         _learn(known, loaded)
-        known.room, known.queued = max(0, imagined.free - imagined.ahead), imagined.ahead > 0
+        known.room, known.queued = imagined.free - imagined.ahead, imagined.ahead > 0
         # Every record costs one at most: nothing is cut.
         decided = plan(items, known, allowance=len(items))
         imagined.free -= decided.active_delta
         for decision in decided.decisions:
             _keep(imagined, decision)
-        if known.queued:
+        if known.queued or decided.held_back:
             _tell_waiting(known, decided.decisions)
         await _name_successors(imagined, connection, set(known.released.values()))
         known.released.clear()
@@ -203,9 +203,8 @@ def _keep(imagined: Imagined, decision: Decision) -> None:
     imagined.ahead += decision.code is OutcomeCode.CONTACT_LIMIT
     imagined.ahead -= before is not None and before.code is OutcomeCode.CONTACT_LIMIT
     contact = decision.contact
-    lowered = decision.outcome is Outcome.CREATED or decision.change.columns.keys() & {"status", "email_key"}
-    if contact is not None and contact.status in LOW and lowered:
-        known.suppressed.setdefault((contact.email_key, None), contact.status)
+    if contact is not None and decision.opts_out:
+        known.suppressed[contact.email_key, None] = contact.status
 
 
 def _tell_waiting(known: Known, decisions: Sequence[Decision]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from domain.enums import Outcome, OutcomeCode, OutcomeNote
-from domain.ingest.plan import Decision, Plan
+from domain.ingest.decisions import Decision, Plan
 
 MAX_EXAMPLES = 5
 """Of each outcome and code."""

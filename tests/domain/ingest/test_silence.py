@@ -35,13 +35,12 @@ async def test_whoever_has_not_agreed_joins_no_list(source: Source) -> None:
     assert await silenced() == [(0, 2, 0)]
 
 
-async def test_a_confirmation_joins_the_lists_where_the_person_is_active(source: Source) -> None:
+async def test_a_confirmation_joins_the_lists_of_the_import(source: Source) -> None:
     await source.target(list_id=(await make_list(source.account_id)).id)
     await source.send(record("a", consent=SourceConsent.PENDING))
     await source.send(record("a", consent=SourceConsent.GRANTED))
 
-    # The subscription itself is still unconfirmed.
-    assert await silenced() == [(0, 2, 0)]
+    assert await silenced() == [(1, 2, 1)]
 
 
 async def test_an_opt_out_at_the_source_leaves_the_lists(source: Source) -> None:

@@ -40,7 +40,11 @@ class Contact:
 
 @dataclass(eq=False, kw_only=True)
 class Entry:
-    """A ledger row. `seen` is the record as last read (None: to be read anew), `applied` as last written to `contact`; `key` its address."""
+    """A ledger row of `external_id`, whose address is `key`.
+
+    `seen` is the record as last read (None: to be read anew), `applied` as last written to `contact`. `kept`: its
+    values are known here, not only that it is the same.
+    """
 
     external_id: str
     place: int
@@ -51,6 +55,7 @@ class Entry:
     contact: Contact | None = None
     key: str | None = None
     due: bool = False
+    kept: bool = True
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,16 @@ from uuid import UUID
 import httpx
 import orjson
 
-from domain import automatic_imports, background_tasks, cycle, database, external_accounts, plans, retrying, subscriptions
+from domain import (
+    automatic_imports,
+    background_tasks,
+    cycle,
+    database,
+    external_accounts,
+    plans,
+    retrying,
+    subscriptions,
+)
 from domain.account import Viewer, find_or_create_account
 from domain.contacts import deleting, editing
 from domain.contacts.given import Given

@@ -8,7 +8,6 @@ from tests.domain.model.account import Account, Contact, ExternalAccount, Import
 from tests.domain.model.rules import ACTIVE, LOW
 from tests.domain.model.runs import cancel
 
-
 FIXABLE = {OutcomeCode.INVALID_EMAIL, OutcomeCode.DELETED_HERE, OutcomeCode.UNDONE, OutcomeCode.REJECTED_VALUE}
 
 
@@ -151,7 +150,7 @@ def change_targets(account: Account, name: str, lists: Sequence[str], tags: Sequ
 def retry(account: Account, name: str) -> bool:
     """R18: FAILED and fixable SKIPPED records are tried again, before anything new is read.
 
-    What the database refused is not kept: everything is read again for it. Returns whether that is accepted.
+    For those whose values are not kept everything is read again. Returns whether that is accepted.
     """
     into = account.imports[name]
     external = account.external_accounts[into.external_account]
@@ -160,10 +159,9 @@ def retry(account: Account, name: str) -> bool:
         return False
     into.next_attempt = None
     for entry in rows:
-        if entry.code is OutcomeCode.REJECTED_VALUE:
+        entry.due = entry.kept
+        if not entry.kept:
             entry.seen, into.checkpoint = None, None
-        else:
-            entry.due = True
     if into.open_run is None:
         into.runs.append(Run(trigger=RunTrigger.RETRY))
     ask_for(account, external)
@@ -173,9 +171,8 @@ def retry(account: Account, name: str) -> bool:
     return True
 
 
-def delete_import(account: Account, name: str) -> None:
-    """Its contacts stay, and so does what it knows."""
-    into = account.imports[name]
+def delete_import(into: Import) -> None:
+    """R13: its contacts stay, and so does what it knows."""
     into.deleted, into.revision = True, into.revision + 1
     leave_waiting_room(into)
     cancel(into)

@@ -97,6 +97,7 @@ STEPS: Mapping[str, tuple[int, Callable[[Random], Mapping[str, Any]]]] = {
             "name": rng.choice(IMPORTS), "lists": some(rng, LISTS), "tags": some(rng, ("home", "shop")),
         },
     ),
+    "make_anew": (1, lambda rng: {"name": rng.choice(IMPORTS)}),
     "retry": (1, lambda rng: {"name": rng.choice(IMPORTS)}),
     "reconnect": (2, lambda rng: {"book": rng.choice(BOOKS)}),
     "another_plan": (2, lambda rng: {"limit": rng.choice(LIMITS)}),

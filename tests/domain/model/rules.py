@@ -131,7 +131,7 @@ def address_changed(record: Record, before: Record | None) -> bool:
 def create(account: Account, into: Import, record: Record, entry: Entry | None, key: str, room: int) -> Decision:
     """R5-R11, R13: a new contact, unless a user deleted it here or there is no room."""
     if key in account.tombstones:
-        return not_applied(record, entry, Outcome.SKIPPED, OutcomeCode.DELETED_HERE, key)  # R13
+        return not_applied(record, entry, Outcome.SKIPPED, OutcomeCode.DELETED_HERE)  # R13
     wanted = status_of(record.consent)
     status = account.suppressed.get((key, None), wanted)  # R9: every creation reads the suppressions
     if status is ACTIVE and room < 1:
@@ -171,7 +171,7 @@ def update(
     moves = before is not None and address_changed(record, before) and contact.key != key
     if moves and key in account.tombstones:
         # Nobody comes back under an address that a user deleted here, not by changing to it either.
-        return not_applied(record, entry, Outcome.SKIPPED, OutcomeCode.DELETED_HERE, key)
+        return not_applied(record, entry, Outcome.SKIPPED, OutcomeCode.DELETED_HERE)
     columns: dict[str, Any] = new_names_and_phone(into, record, contact, before)
     if moves:
         columns |= {"email": (record.email or "").strip(), "key": key}
@@ -280,6 +280,7 @@ def write(account: Account, into: Import, decision: Decision) -> None:
         assert contact is not None
         if decision.outcome is Outcome.CREATED:
             account.contacts.append(contact)
+        keep_subscriptions(account, into, contact, decision)
         for name, value in decision.columns.items():
             setattr(contact, name, value)
         contact.values |= decision.values
@@ -307,7 +308,22 @@ def write(account: Account, into: Import, decision: Decision) -> None:
         code=decision.code,
         contact=contact,
         key=decision.key,
+        # R23: of somebody who was deleted here nothing is kept, nor of what the database refused.
+        kept=decision.code not in {OutcomeCode.DELETED_HERE, OutcomeCode.REJECTED_VALUE},
     )
+
+
+def keep_subscriptions(account: Account, into: Import, contact: Contact, decision: Decision) -> None:
+    """R9: what an address declined list by list counts for whoever moves to it; a confirmation counts for the import's
+    lists too.
+    """
+    if contact.status is UNCONFIRMED and decision.columns.get("status") is ACTIVE:
+        confirmed = {name for name in into.lists if contact.lists.get(name) is UNCONFIRMED}
+        contact.lists |= dict.fromkeys(confirmed, ACTIVE)
+    if "key" in decision.columns:
+        for name, status in contact.lists.items():
+            if status not in LOW:
+                contact.lists[name] = account.suppressed.get((decision.columns["key"], name), status)
 
 
 def call_waiting(account: Account, key: str) -> None:

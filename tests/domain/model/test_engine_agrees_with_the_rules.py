@@ -118,6 +118,19 @@ class Play:
         here.change_criteria(self.account, name, group)
         await self.engine.change_criteria(name, group)
 
+    async def make_anew(self, name: str) -> None:
+        """A user deletes an import, and makes the same again."""
+        old, gone = self.account.imports.pop(name), f"{name} (deleted, {len(self.account.imports)})"
+        here.delete_import(old)
+        await self.engine.delete_import(name)
+        self.account.imports[gone], self.engine.imports[gone] = old, self.engine.imports.pop(name)
+        new = Import(
+            name=name, external_account=old.external_account, group=old.group, lists=old.lists, tags=old.tags,
+            names=old.names, phones=old.phones, deletions=old.deletions, deletion_tag=old.deletion_tag,
+        )  # fmt: skip
+        here.add_import(self.account, new)
+        await self.engine.add_import(new)
+
     async def change_targets(self, name: str, lists: Sequence[str], tags: Sequence[str]) -> None:
         here.change_targets(self.account, name, lists, tags)
         await self.engine.change_targets(name, lists, tags)

@@ -1,0 +1,80 @@
+"""What becomes of the records of a page, before anything is written. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from domain import consent
+from domain.enums import ContactStatus, LedgerState, Outcome, OutcomeCode
+from domain.ingest.changes import Change
+from domain.ingest.items import Item
+from domain.ingest.known import Draft, Entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What becomes of one record. `repeated`: nothing is new, it is only counted.
+
+    `contact` is a new contact for CREATED, the known one otherwise; `applied` is the record as written to it, where
+    that is an older one than the record as seen. `entry` is its ledger row so far.
+    """
+
+    item: Item
+    outcome: Outcome
+    code: OutcomeCode | None = None
+    state: LedgerState = LedgerState.LINKED
+    email_key: str | None = None
+    contact_id: UUID | None = None
+    contact: Draft | None = None
+    change: Change = field(default_factory=Change)
+    applied: Mapping[str, Any] | None = None
+    repeated: bool = False
+    entry: Entry | None = None
+
+    @property
+    def is_news(self) -> bool:
+        """Whether it has an outcome row of its own: the ledger does not say the same already (R17)."""
+        entry = self.entry
+        same = entry and (entry.state, entry.code, entry.digest) == (self.state, self.code, self.item.digest)
+        return not same or self.outcome in (Outcome.CREATED, Outcome.UPDATED)
+
+    @property
+    def opts_out(self) -> bool:
+        """Whether it leaves an address that is not to be mailed; asked after it is applied."""
+        if self.contact is None or self.contact.status not in consent.LOW:
+            return False
+        return self.outcome is Outcome.CREATED or bool(self.change.columns.keys() & {"status", "email_key"})
+
+    @property
+    def cost(self) -> int:
+        """What it takes of the cap (R4)."""
+        return int(self.outcome is Outcome.CREATED or bool(self.change))
+
+    @property
+    def active_delta(self) -> int:
+        """By how much it changes the number of ACTIVE contacts; asked before it is applied."""
+        if self.contact is None:
+            return 0
+        was = ContactStatus.UNCONFIRMED if self.outcome is Outcome.CREATED else self.contact.status
+        now = self.change.columns.get("status", self.contact.status)
+        return int(now is ContactStatus.ACTIVE) - int(was is ContactStatus.ACTIVE)
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """The decisions for a page, as far as the cap reaches, and what they come to."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    cost: int = 0
+    active_delta: int = 0
+    held_back: int = 0
+
+
+OUTCOME_OF = {
+    LedgerState.LINKED: Outcome.UNCHANGED,
+    LedgerState.SKIPPED: Outcome.SKIPPED,
+    LedgerState.UNDONE: Outcome.SKIPPED,
+    LedgerState.WAITING: Outcome.WAITING,
+    LedgerState.FAILED: Outcome.FAILED,
+}
