@@ -1,8 +1,8 @@
 """What is known when a page is stored: read and locked in one go, in the lock order of the house.
 
 External account, import, account, contacts by email_key; in every transaction, so that none waits for another in a
-circle. `LATERAL … LIMIT 1` looks up row by row through a key: without it PostgreSQL reads all that the account has, page
-after page, as long as there are no statistics of the tables that a first import fills.
+circle. `LATERAL … LIMIT 1` looks up row by row through a key: without it PostgreSQL reads all that the account has,
+page after page, as long as there are no statistics of the tables that a first import fills.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -147,6 +147,8 @@ class Account:
     cap: int
     cycle_seconds: float
     limit: int
+    plans: tuple[int, ...]
+    auto_upgrade: bool = False
     now: float = 0
     places: int = 0
     contacts: list[Contact] = field(default_factory=list)
@@ -174,6 +176,17 @@ class Account:
         """R11: the waiting room, one first-come queue; confirmations without room are in it, paused imports not."""
         rows = [entry for each in self.imports.values() if each.is_on for entry in each.ledger.values()]
         return sorted((e for e in rows if e.code is OutcomeCode.CONTACT_LIMIT), key=lambda entry: entry.place)
+
+    def upgrade(self, wanted: int) -> bool:
+        """R11: with auto-upgrade, on to the lowest plan with room for so many more, or to the ceiling, which is the
+        highest here. Returns whether that helps.
+        """
+        higher = sorted(limit for limit in self.plans if limit > self.limit)
+        if not self.auto_upgrade or not higher or self.limit - self.active >= wanted:
+            return self.limit - self.active >= wanted
+        self.limit = next((limit for limit in higher if limit - self.active >= wanted), higher[-1])
+        self.ask_for_draining()
+        return True
 
     def ask_for_draining(self) -> None:
         """R11: there may be room, which whoever waits is to get at once."""

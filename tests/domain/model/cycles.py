@@ -161,6 +161,8 @@ class Cycles:
     def _let_in(self, into: Import, line: Sequence[Entry], runs: dict[str, Run]) -> bool:
         """Those whose turn it is, and those whose address has a contact by now, in their order."""
         external, room = self.account.external_accounts[into.external_account], self.account.limit - self.account.active
+        if room < 1 and self._left(external) and self.account.upgrade(min(len(line), self._left(external))):
+            room = self.account.limit - self.account.active
         head = [e for e in line if e in into.ledger.values() and (e in line[: max(0, room)] or e.due)]
         if not head or not self._left(external):
             return False
@@ -280,6 +282,11 @@ class Cycles:
         account, decisions, let_go = self.account, [], set()
         for record in records:
             decision = rules.decide(account, into, record, again=again, draining=draining)
+            if decision.news and decision.code is OutcomeCode.CONTACT_LIMIT and account.auto_upgrade:
+                if left == 0:
+                    break  # R4 comes first: what is behind the cap's cut is not read, and no plan is left for it
+                if account.upgrade(1):
+                    decision = rules.decide(account, into, record, again=again, draining=draining)
             if decision.cost > left:
                 break
             left -= decision.cost

@@ -129,6 +129,12 @@ class Engine:
         """The user moves to the plan with this limit."""
         await plans.change(self.viewer, PLANS[limit], queue=RecordingQueue())
 
+    async def set_auto_upgrade(self, *, enabled: bool) -> None:
+        """The user's mutation; the ceiling is the highest plan that is used."""
+        await plans.set_auto_upgrade(
+            self.viewer, enabled=enabled, ceiling_key=PLANS[max(PLANS)], queue=RecordingQueue()
+        )
+
     async def pause(self, name: str) -> None:
         """The user's mutation."""
         await automatic_imports.pause(self.viewer, self.imports[name])

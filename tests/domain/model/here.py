@@ -13,7 +13,7 @@ FIXABLE = {OutcomeCode.INVALID_EMAIL, OutcomeCode.DELETED_HERE, OutcomeCode.UNDO
 
 def may_be_active(account: Account, more: int) -> bool:
     """R11: mutations beyond the limit are refused."""
-    return more <= 0 or account.active + more <= account.limit
+    return more <= 0 or account.active + more <= account.limit or account.upgrade(more)
 
 
 def create(account: Account, key: str, first_name: str) -> bool:

@@ -40,6 +40,7 @@ def predicted(model: Account) -> Seen:
         "imports": {name: (each.state, each.checkpoint, each.failures) for name, each in imports},
         "cap": {name: (each.health, each.used) for name, each in model.external_accounts.items()},
         "active contacts": model.active,
+        "limit": model.limit,
     }
 
 
@@ -74,6 +75,9 @@ async def observed(engine: Engine, addresses: Collection[str]) -> Seen:
             **await _runs(connection, engine),
             **await _imports(connection, engine),
             "active contacts": await connection.fetchval("SELECT active_contacts FROM account"),
+            "limit": await connection.fetchval(
+                "SELECT contact_limit FROM account a JOIN plan_tier t ON t.key = a.plan_tier_key"
+            ),
         }
 
 

@@ -112,7 +112,8 @@ def identify(account: Account, into: Import, record: Record, key: str) -> tuple[
         and record.external_id in each.ledger
         and each.ledger[record.external_id].state is LedgerState.LINKED
     ]
-    for entry in [own, *siblings]:
+    # Silent: which of several imports is asked that know the record. The one that was made last.
+    for entry in [own, *siblings[-1:]]:
         if entry is None or entry.contact is None or entry.contact not in account.contacts:
             continue
         if by_key not in (None, entry.contact) and address_changed(record, entry.applied):

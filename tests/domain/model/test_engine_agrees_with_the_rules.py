@@ -23,7 +23,7 @@ from tests.domain.model import here
 from tests.domain.model.account import Account, ExternalAccount, Import
 from tests.domain.model.cycles import Cycles
 from tests.domain.model.engine import Engine, make_engine
-from tests.domain.model.histories import BOOKS, KEYS, Setting, Step, Then, history, setting, shortest
+from tests.domain.model.histories import BOOKS, KEYS, LIMITS, Setting, Step, Then, history, setting, shortest
 from tests.domain.model.invariants import check_invariants
 from tests.domain.model.observation import differences, observed, predicted
 from tests.domain.model.service import EVERYBODY, FRIENDS, Book, Planned
@@ -42,7 +42,7 @@ class Play:
         self.books = {name: Book() for name in BOOKS}
         for book, record, group in begin.people:
             self.books[book].put(record, group)
-        self.account = Account(cap=CAP, cycle_seconds=CYCLE_SECONDS, limit=begin.limit)
+        self.account = Account(cap=CAP, cycle_seconds=CYCLE_SECONDS, limit=begin.limit, plans=LIMITS)
         self.account.external_accounts = {name: ExternalAccount(name=name) for name in BOOKS}
         self.model = Cycles(account=self.account, books=self.books)
         for new in (
@@ -151,6 +151,12 @@ class Play:
             self.account.limit = limit
             self.account.ask_for_draining()
         await self.engine.set_limit(limit)
+
+    async def set_auto_upgrade(self, enabled: bool) -> None:
+        self.account.auto_upgrade = enabled
+        if enabled:
+            self.account.ask_for_draining()
+        await self.engine.set_auto_upgrade(enabled=enabled)
 
     async def create_contact(self, key: str, first_name: str) -> None:
         accepted = here.create(self.account, key, first_name)

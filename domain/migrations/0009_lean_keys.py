@@ -32,5 +32,5 @@ CREATE TRIGGER automatic_import_ledger AFTER DELETE ON automatic_import REFERENC
 class Migration(migrations.Migration):
     """Nothing for Tortoise to know."""
 
-    dependencies = [("domain", "0006_deleted_targets")]
+    dependencies = [("domain", "0008_deleted_targets")]
     operations = [ops.RunSQL(LEAN_KEYS)]

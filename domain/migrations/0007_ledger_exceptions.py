@@ -12,5 +12,5 @@ CREATE INDEX ledger_exception_idx ON ledger (account_id, automatic_import_id, ex
 class Migration(migrations.Migration):
     """Runs after the ledger exists."""
 
-    dependencies = [("domain", "0008_undo")]
+    dependencies = [("domain", "0006_undo")]
     operations = [ops.RunSQL(EXCEPTIONS)]

@@ -20,7 +20,7 @@ CREATE INDEX ledger_email_idx ON ledger (account_id, email_key) WHERE state <> '
 class Migration(migrations.Migration):
     """Runs after the tables exist."""
 
-    dependencies = [("domain", "0009_ledger_exceptions")]
+    dependencies = [("domain", "0007_ledger_exceptions")]
     operations = [
         ops.AddField(
             model_name="ContactList",
