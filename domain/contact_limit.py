@@ -37,34 +37,39 @@ async def hold(connection: Connection, account_id: UUID) -> int:
     return await room(connection, account_id)
 
 
-async def upgrade(connection: Connection, account_id: UUID, *, wanted: int) -> int:
-    """With auto-upgrade on, move to the lowest tier with room for `wanted` more, or to the ceiling.
+async def climb(connection: Connection, account_id: UUID) -> bool:
+    """With auto-upgrade on, move to the next tier, as far as the ceiling; the account's row is held.
 
-    Holds the account's row. Returns how many more contacts may be ACTIVE then.
+    Whoever needs room climbs, sees what that comes to, and climbs again: nobody pays for more than is used.
     """
-    free = await hold(connection, account_id)
-    if free >= wanted:
-        return free
-    tiers = await connection.fetch(
+    row = await connection.fetchrow(
         """
-        SELECT t.key, t.contact_limit - a.active_contacts AS room, a.plan_tier_key AS present FROM account a
+        SELECT a.plan_tier_key AS before, t.key AS after FROM account a
         JOIN plan_tier p ON p.key = a.plan_tier_key
         LEFT JOIN plan_tier c ON c.key = a.auto_upgrade_ceiling_key
         JOIN plan_tier t ON t.contact_limit > p.contact_limit
             AND t.contact_limit <= coalesce(c.contact_limit, t.contact_limit)
-        WHERE a.id = $1 AND a.auto_upgrade ORDER BY t.contact_limit
+        WHERE a.id = $1 AND a.auto_upgrade ORDER BY t.contact_limit LIMIT 1
         """,
         account_id,
     )  # fmt: skip
-    if not tiers:
-        return free
-    chosen = next((tier for tier in tiers if tier["room"] >= wanted), tiers[-1])
-    await connection.execute("UPDATE account SET plan_tier_key = $2 WHERE id = $1", account_id, chosen["key"])
+    if row is None:
+        return False
+    await connection.execute("UPDATE account SET plan_tier_key = $2 WHERE id = $1", account_id, row["after"])
     await ask_for_draining(connection, account_id)
-    await record_engine_audit(
-        connection, account_id, "PLAN_UPGRADED", account_id, before=chosen["present"], after=chosen["key"]
-    )
-    return max(0, int(chosen["room"]))
+    await record_engine_audit(connection, account_id, "PLAN_UPGRADED", account_id, **row)
+    return True
+
+
+async def upgrade(connection: Connection, account_id: UUID, *, wanted: int) -> int:
+    """Hold the account's row, and climb until there is room for `wanted` more ACTIVE contacts, if that can be.
+
+    Returns how many there is room for.
+    """
+    free = await hold(connection, account_id)
+    while free < wanted and await climb(connection, account_id):
+        free = await room(connection, account_id)
+    return free
 
 
 async def require_room(connection: Connection, account_id: UUID, *, wanted: int = 1) -> None:

@@ -21,11 +21,13 @@ WHERE i.account_id = $1 AND i.deleted_at IS NULL AND i.state IN ('ACTIVE', 'FAIL
 """
 
 
-async def is_used(connection: Connection, account_id: UUID) -> bool:
-    """Whether anybody waits at all, be it in a paused import."""
+async def is_used(connection: Connection, account_id: UUID, import_id: UUID | None = None) -> bool:
+    """Whether anybody waits at all, be it in a paused import; with `import_id`, whether one of its records does."""
     used: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM ledger WHERE account_id = $1 AND code = 'CONTACT_LIMIT')", account_id
-    )
+        "SELECT EXISTS (SELECT FROM ledger WHERE account_id = $1 AND code = 'CONTACT_LIMIT'"
+        + (" AND automatic_import_id = $2)" if import_id else ")"),
+        account_id, *([import_id] if import_id else []),
+    )  # fmt: skip
     return used
 
 

@@ -63,12 +63,16 @@ class Decision:
 
 @dataclass(slots=True, kw_only=True)
 class Plan:
-    """The decisions for a page, as far as the cap reaches, and what they come to."""
+    """The decisions for a page, as far as the cap reaches, and what they come to.
+
+    `held_back` counts those that the contact limit has no room for; `lacks_room`: the cap would have let one in.
+    """
 
     decisions: list[Decision] = field(default_factory=list)
     cost: int = 0
     active_delta: int = 0
     held_back: int = 0
+    lacks_room: bool = False
 
 
 OUTCOME_OF = {

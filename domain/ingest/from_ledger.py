@@ -48,9 +48,10 @@ async def let_in(
         allowance = allowance_of(storing.rules, None)
         room = await contact_limit.hold(connection, account_id)
         rows = await waiting_room.head(connection, account_id, automatic_import_id, room=room, limit=MAX_RECORDS)
-        if not rows and allowance:
-            wanted = await waiting_room.count_ahead(connection, account_id, at_most=MAX_RECORDS)
-            room = await contact_limit.upgrade(connection, account_id, wanted=wanted)
+        while not rows and allowance and await waiting_room.is_used(connection, account_id, automatic_import_id):
+            if not await contact_limit.climb(connection, account_id):
+                break
+            room = await contact_limit.room(connection, account_id)
             rows = await waiting_room.head(connection, account_id, automatic_import_id, room=room, limit=MAX_RECORDS)
         if not rows or not allowance:
             return Stored()

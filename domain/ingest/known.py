@@ -8,6 +8,7 @@ page after page, as long as there are no statistics of the tables that a first i
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -111,6 +112,8 @@ async def load_entries(
         " WHERE account_id = $1 AND external_account_id = $2 AND external_id = ANY($3::text[])",
         turn.account_id, turn.external_account_id, external_ids,
     )  # fmt: skip
+    # Where several imports know a record, the one made last is the sibling.
+    rows.sort(key=itemgetter("automatic_import_id"))
     entries: dict[str, Entry] = {}
     siblings: dict[str, Entry] = {}
     for row in rows:

@@ -40,7 +40,9 @@ def plan(items: Sequence[Item], known: Known, *, allowance: int) -> Plan:
             break
         result.cost += decision.cost
         result.active_delta += decision.active_delta
-        result.held_back += decision.code is OutcomeCode.CONTACT_LIMIT and not decision.repeated
+        if decision.code is OutcomeCode.CONTACT_LIMIT and not decision.repeated:
+            result.held_back += 1
+            result.lacks_room |= result.cost < allowance
         result.decisions.append(decision)
         if not decision.repeated:
             known.room -= decision.active_delta

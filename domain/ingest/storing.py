@@ -158,9 +158,7 @@ async def _store_together(storing: Storing, items: Sequence[Item], allowance: in
     decided, known = await decide()
     if (decided.active_delta or decided.held_back) and not lock_account:
         raise AccountNotLocked
-    if decided.held_back and await contact_limit.upgrade(
-        connection, turn.account_id, wanted=max(0, decided.active_delta) + decided.held_back
-    ):
+    while decided.lacks_room and await contact_limit.climb(connection, turn.account_id):
         decided, known = await decide()
     if storing.guard is not None:
         storing.guard.check(decided, known)

@@ -193,7 +193,7 @@ async def test_the_limit_holds_while_several_are_let_in_at_once_and_others_come(
     assert Counter(name[:5] for name in still[30:]) == Counter({"late-": 40})
 
 
-async def test_auto_upgrade_moves_to_the_next_tier_with_room_and_is_audited(source: Source) -> None:
+async def test_auto_upgrade_moves_up_tier_by_tier_and_is_audited(source: Source) -> None:
     await Account.all().update(auto_upgrade=True, plan_tier_key="contacts-1000")
     await PlanTier.filter(key="contacts-1000").update(contact_limit=1)
     await PlanTier.filter(key="contacts-2500").update(contact_limit=2)
@@ -203,8 +203,23 @@ async def test_auto_upgrade_moves_to_the_next_tier_with_room_and_is_audited(sour
 
     assert stored.counts == Counter({Outcome.CREATED: 4})
     assert (await Account.get()).plan_tier_key == "contacts-5000"
-    entry = await AuditEntry.get(action="PLAN_UPGRADED")
-    assert (entry.actor_id, entry.details) == (None, {"before": "contacts-1000", "after": "contacts-5000"})
+    entries = await AuditEntry.filter(action="PLAN_UPGRADED").order_by("id")
+    assert [(entry.actor_id, entry.details) for entry in entries] == [
+        (None, {"before": "contacts-1000", "after": "contacts-2500"}),
+        (None, {"before": "contacts-2500", "after": "contacts-5000"}),
+    ]
+
+
+async def test_auto_upgrade_goes_no_further_than_what_is_used(source: Source, configure: Configure) -> None:
+    configure(cap=1)
+    await Account.all().update(auto_upgrade=True, plan_tier_key="contacts-1000")
+    for key, limit in (("contacts-1000", 0), ("contacts-2500", 1), ("contacts-5000", 2)):
+        await PlanTier.filter(key=key).update(contact_limit=limit)
+
+    # The second has the first one's address, and the cap ends before the third.
+    await source.send(record("a"), record("b", "a@example.com"), record("c"))
+
+    assert (await Account.get()).plan_tier_key == "contacts-2500"
 
 
 async def test_auto_upgrade_ends_at_its_ceiling_and_the_rest_waits(source: Source) -> None:
