@@ -13,7 +13,7 @@ from api.auth import CheckScope
 from api.errors import ShowErrors
 from api.query_cost import CostRule
 
-MAX_BODY_BYTES = 256 * 1024
+MAX_BODY_BYTES = 1024 * 1024
 MAX_TOKENS = 2000
 MAX_CACHED_DOCUMENTS = 128
 

@@ -21,6 +21,7 @@ from domain import (
     run_history,
     shown_fields,
     targets,
+    waiting_room,
 )
 from domain.keyset import Slice, Span
 from domain.undo import overview
@@ -78,7 +79,7 @@ class Loaders:
 
     @cached_property
     def place_in_line(self) -> DataLoader[int, int | None]:
-        return self._one(ledger.places_in_line)
+        return self._one(waiting_room.places_in_line)
 
     @cached_property
     def contact_count_of_list(self) -> DataLoader[UUID, targets.MemberCount]:

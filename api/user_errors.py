@@ -26,6 +26,7 @@ describe(
     SERVICE_UNAVAILABLE="The service cannot be reached now: try again later.",
     TAKEN="The name is in use.",
     TOO_LONG="The text is too long.",
+    TOO_MANY="As many as may be are under way: wait until one of them is done.",
     UNDO_EXPIRED="What is needed to undo this is not kept any more.",
     UNDO_UNDER_WAY="Runs of this automatic import are being undone: wait until that is done.",
     WRONG_EXTERNAL_ACCOUNT="The credentials open another account at the service than the one connected.",

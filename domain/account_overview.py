@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from domain import contact_limit, database, ledger, plans
+from domain import contact_limit, database, plans, waiting_room
 from domain.plans import Plan
 
 
@@ -63,7 +63,7 @@ async def usage(account_id: UUID) -> ContactUsage:
     return ContactUsage(
         active=active,
         limit=limit,
-        waiting=await ledger.waiting_count(account_id),
+        waiting=await waiting_room.count_waiting(account_id),
         auto_upgrade=rows[0]["auto_upgrade"],
         next_plan=next((plan for plan in ladder if plan.contact_limit > limit), None),
         ceiling=next((plan for plan in ladder if plan.key == rows[0]["auto_upgrade_ceiling_key"]), None),

@@ -16,16 +16,26 @@ from tortoise.queryset import QuerySet
 from tortoise.transactions import in_transaction
 from uuid_utils.compat import uuid7
 
-from domain import cycle, database, external_accounts, import_overview, import_runs, import_targets, ledger, sweeps
+from domain import (
+    cycle,
+    database,
+    external_accounts,
+    import_overview,
+    import_runs,
+    import_targets,
+    pausing,
+    sweeps,
+    waiting_room,
+)
 from domain.account import Viewer
 from domain.audit import record_audit
 from domain.catalogue import Catalogue
-from domain.enums import ExternalAccountHealth, ImportState, RunTrigger
+from domain.enums import DeletionPolicy, ExternalAccountHealth, ImportState, RunTrigger
 from domain.errors import ErrorCode, Problem, Refused, not_found
-from domain.import_inputs import ImportChanges, NewImport, checked
+from domain.import_inputs import ImportChanges, NewImport, checked, deletion_values
 from domain.models import AutomaticImport, ExternalAccount
 from domain.queue import Queue
-from domain.undo.begin import undo_all_runs
+from domain.undo.begin import require_no_undo, undo_all_runs
 
 ADVISED_PER_SERVICE = 2
 """More imports than this for one service are allowed, with a warning (R12)."""
@@ -40,6 +50,7 @@ async def create(viewer: Viewer, new: NewImport, *, catalogue: Catalogue, queue:
         name=new.name, criteria=new.criteria, list_ids=new.list_ids, tag_ids=new.tag_ids,
         deletion_policy=new.deletion_policy, deletion_tag_id=new.deletion_tag_id,
     )  # fmt: skip
+    deletion_tag_id = new.deletion_tag_id if new.deletion_policy is DeletionPolicy.TAG else None
     import_id = uuid7()
     async with in_transaction():
         await _locked_external_account(account_id, external_account.id)
@@ -52,9 +63,11 @@ async def create(viewer: Viewer, new: NewImport, *, catalogue: Catalogue, queue:
             name_policy=new.name_policy,
             phone_policy=new.phone_policy,
             deletion_policy=new.deletion_policy,
-            deletion_tag_id=new.deletion_tag_id,
+            deletion_tag_id=deletion_tag_id,
         )
-        await import_targets.set_targets(account_id, import_id, list_ids=new.list_ids, tag_ids=new.tag_ids)
+        await import_targets.set_targets(
+            account_id, import_id, list_ids=new.list_ids, tag_ids=new.tag_ids, deletion_tag_id=deletion_tag_id
+        )
         await _ask_for_cycle(account_id, external_account.id, import_id, RunTrigger.CREATED)
         await record_audit(viewer, "AUTOMATIC_IMPORT_CREATED", import_id)
     await queue.wake()
@@ -68,6 +81,7 @@ async def update(
     account_id = viewer.account_id
     current = await get(account_id, import_id)
     external_account = await external_accounts.get(account_id, current.external_account_id)
+    deletion = deletion_values(changes, current.deletion_policy, current.deletion_tag_id)
     criteria = await checked(
         account_id,
         catalogue,
@@ -76,13 +90,13 @@ async def update(
         criteria=changes.criteria if changes.criteria is not None else current.criteria,
         list_ids=changes.list_ids or (),
         tag_ids=changes.tag_ids or (),
-        deletion_policy=changes.deletion_policy or current.deletion_policy,
-        deletion_tag_id=changes.deletion_tag_id or current.deletion_tag_id,
+        **deletion,
     )
     async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_UPDATED"):
         locked = await get(account_id, import_id)
-        values: dict[str, Any] = {"name": (changes.name if changes.name is not None else locked.name).strip()}
-        for policy in ("name_policy", "phone_policy", "deletion_policy", "deletion_tag_id"):
+        name = (changes.name if changes.name is not None else locked.name).strip()
+        values: dict[str, Any] = {"name": name} | deletion
+        for policy in ("name_policy", "phone_policy"):
             if getattr(changes, policy) is not None:
                 values[policy] = getattr(changes, policy)
         if replace(changes, name=None) != ImportChanges():
@@ -91,7 +105,7 @@ async def update(
         backfill = changes.criteria is not None and criteria != locked.criteria
         if backfill:
             values |= {"criteria": criteria} | _from_the_start() | _try_again()
-            await ledger.leave_waiting_room(account_id, import_id)
+            await waiting_room.leave(account_id, import_id)
             await _abandon_sweep(account_id, import_id, forget=True)
         if backfill and locked.state == ImportState.NEEDS_REVIEW:
             # What was to be judged will not come again.
@@ -99,7 +113,11 @@ async def update(
             await import_runs.cancel_open(account_id, [import_id])
         await _row(account_id, import_id).update(**values)
         added = await import_targets.set_targets(
-            account_id, import_id, list_ids=changes.list_ids, tag_ids=changes.tag_ids
+            account_id,
+            import_id,
+            list_ids=changes.list_ids,
+            tag_ids=changes.tag_ids,
+            deletion_tag_id=deletion.get("deletion_tag_id"),
         )
         await import_targets.give_to_all(account_id, import_id, added)
         if backfill and locked.state != ImportState.PAUSED:
@@ -108,15 +126,10 @@ async def update(
     return await get(account_id, import_id)
 
 
-async def pause(viewer: Viewer, import_id: UUID) -> AutomaticImport:
+async def pause(viewer: Viewer, import_id: UUID, *, reason: str | None = None) -> AutomaticImport:
     """Stop importing until resumed; what a page under way would have written is dropped."""
-    async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_PAUSED"):
-        if (await get(viewer.account_id, import_id)).state == ImportState.NEEDS_REVIEW:
-            await _abandon_sweep(viewer.account_id, import_id)
-        await _row(viewer.account_id, import_id).update(
-            state=ImportState.PAUSED, state_reason=None, revision=F("revision") + 1, guard={}
-        )
-        await import_runs.cancel_open(viewer.account_id, [import_id])
+    async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_PAUSED"), database.transaction() as connection:
+        await pausing.pause(connection, viewer.account_id, [import_id], reason=reason)
     return await get(viewer.account_id, import_id)
 
 
@@ -125,6 +138,8 @@ async def resume(viewer: Viewer, import_id: UUID, *, queue: Queue) -> AutomaticI
     async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_RESUMED") as external_account:
         _require_healthy(external_account)
         _require_no_review(await get(viewer.account_id, import_id))
+        async with database.transaction() as connection:
+            await require_no_undo(connection, viewer.account_id, import_id)
         await _row(viewer.account_id, import_id).update(
             state=ImportState.ACTIVE,
             revision=F("revision") + 1,
@@ -143,15 +158,20 @@ async def run_now(viewer: Viewer, import_id: UUID, *, full: bool, queue: Queue) 
         if automatic_import.state == ImportState.PAUSED:
             raise Refused(Problem(ErrorCode.PAUSED, "This import is paused. Resume it first.", ("id",)))
         _require_no_review(automatic_import)
-        # No new revision unless the page under way reads the wrong things: what is asked for is under way already.
-        values: dict[str, Any] = _try_again()
         if full:
-            values |= _from_the_start() | {"revision": F("revision") + 1}
-            await _abandon_sweep(viewer.account_id, import_id)
-        await _row(viewer.account_id, import_id).update(**values)
+            await read_all_again(viewer.account_id, import_id)
+        else:
+            # No new revision: what a page under way reads is what is asked for.
+            await _row(viewer.account_id, import_id).update(**_try_again())
         await _ask_for_cycle(viewer.account_id, external_account.id, import_id, RunTrigger.USER)
     await queue.wake()
     return await get(viewer.account_id, import_id)
+
+
+async def read_all_again(account_id: UUID, import_id: UUID) -> None:
+    """Forget the checkpoint and earlier failures, in the transaction that holds the import and asks for a cycle."""
+    await _row(account_id, import_id).update(**_from_the_start(), **_try_again(), revision=F("revision") + 1)
+    await _abandon_sweep(account_id, import_id)
 
 
 async def delete(viewer: Viewer, import_id: UUID, *, undo: bool = False) -> UUID | None:
@@ -162,7 +182,7 @@ async def delete(viewer: Viewer, import_id: UUID, *, undo: bool = False) -> UUID
     account_id, undo_id = viewer.account_id, None
     async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_DELETED"):
         await _row(account_id, import_id).update(deleted_at=datetime.now(UTC), revision=F("revision") + 1)
-        await ledger.leave_waiting_room(account_id, import_id)
+        await waiting_room.leave(account_id, import_id)
         await import_runs.cancel_open(account_id, [import_id])
         if undo:
             undo_id = await undo_all_runs(viewer, import_id)

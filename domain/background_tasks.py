@@ -21,8 +21,19 @@ from domain.errors import LeaseLost
 from domain.settings import settings
 
 MAX_ATTEMPTS = 6
-"""After so many attempts in a row that got no step done, failed or died of, a task is given up."""
+"""After so many attempts in a row that got no step done, failed or died of, a task is given up, if it may be."""
 FIRST_RETRY = timedelta(seconds=5)
+LONGEST_RETRY = timedelta(minutes=15)
+NEVER_GIVEN_UP = frozenset(
+    {
+        TaskKind.APPLY_TARGETS,
+        TaskKind.DELETE_LIST,
+        TaskKind.DELETE_TAG,
+        TaskKind.DRAIN_WAITING_ROOM,
+        TaskKind.ERASE_CONTACT,
+    }
+)
+"""What was promised, and nobody else would do: it is tried every `LONGEST_RETRY` until somebody has mended it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -140,6 +151,20 @@ async def _holding(task: Task) -> AsyncIterator[Connection]:
         yield connection
 
 
+async def begin_again(connection: Connection, account_id: UUID, kind: TaskKind) -> None:
+    """Have the account's tasks of this kind begin from the start: what they kept of their progress is forgotten.
+
+    A step under way is lost with its lease.
+    """
+    await connection.execute(
+        "UPDATE background_task SET progress = '{}', lease_token = NULL,"
+        " lease_expires_at = CASE WHEN lease_token IS NULL THEN lease_expires_at ELSE now() END,"
+        " attempts = greatest(0, attempts - (lease_token IS NOT NULL)::integer)"
+        " WHERE account_id = $1 AND kind = $2 AND state IN ('QUEUED', 'RUNNING')",
+        account_id, kind,
+    )  # fmt: skip
+
+
 async def complete(task: Task) -> None:
     """The task is done. Raises LeaseLost where another worker has taken over."""
     async with _holding(task) as connection:
@@ -154,12 +179,18 @@ async def hand_over(task: Task, *, after: timedelta = timedelta()) -> None:
 async def retry(task: Task, message: str, *, tell: Callable[[Task], Awaitable[None]] | None = None) -> bool:
     """The task failed: it is tried again, farther apart each time, and given up after `MAX_ATTEMPTS` in a row.
 
+    One that is `NEVER_GIVEN_UP` goes on for ever.
+
     Whoever waits for a task that is given up is told by `tell` in the same transaction; `message` is kept with it.
     Returns whether it is given up.
     """
     attempts = max(1, task.attempts)
     if attempts < MAX_ATTEMPTS:
         await _give_back(task, FIRST_RETRY * 2 ** (attempts - 1), attempts=attempts)
+        return False
+    if task.kind in NEVER_GIVEN_UP:
+        # One attempt is left, also to those that workers die of.
+        await _give_back(task, LONGEST_RETRY, attempts=MAX_ATTEMPTS - 1)
         return False
     async with _holding(task) as connection:
         if tell is not None:

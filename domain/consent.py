@@ -3,7 +3,9 @@
 UNSUBSCRIBED and BOUNCED are low: no import raises them. A source's word acts when it is first seen or newly changed.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import NamedTuple
+from uuid import UUID
 
 from domain.enums import ContactStatus
 from domain.records import SourceConsent
@@ -21,8 +23,7 @@ _STATUS_OF = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The status to have, and whether the ratchet held one back that the source would have raised."""
 
     status: ContactStatus
@@ -71,3 +72,16 @@ def lower(*statuses: ContactStatus | None) -> ContactStatus:
 def is_lower(status: ContactStatus, than: ContactStatus) -> bool:
     """Whether `status` is more restrictive."""
     return _ORDER.index(status) < _ORDER.index(than)
+
+
+def lowered(
+    subscriptions: Mapping[UUID, ContactStatus],
+    email_key: str,
+    suppressed: Mapping[tuple[str, UUID | None], ContactStatus],
+) -> dict[UUID, ContactStatus]:
+    """Those of a contact's subscriptions, by list, that what its new address declined lowers, as they become."""
+    return {
+        list_id: lowest
+        for list_id, status in subscriptions.items()
+        if (lowest := lower(status, suppressed.get((email_key, list_id)))) is not status
+    }

@@ -4,6 +4,7 @@ The account's row guards it. A transaction that changes the number of ACTIVE con
 account and import, before any contact; the count is the row's own, never COUNT(*).
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from domain import background_tasks, waiting_room
@@ -93,6 +94,14 @@ async def ask_for_draining(connection: Connection, account_id: UUID) -> None:
     """There may be room: where somebody waits for it, a task lets them in."""
     if await waiting_room.is_used(connection, account_id):
         await background_tasks.enqueue(connection, account_id, TaskKind.DRAIN_WAITING_ROOM, subject=account_id)
+
+
+async def tell_waiting(connection: Connection, account_id: UUID, email_keys: Sequence[str]) -> bool:
+    """Whoever waits under an address that has a contact now becomes that contact at once. Returns whether anybody."""
+    called = bool(email_keys) and await waiting_room.mark_due(connection, account_id, email_keys)
+    if called:
+        await ask_for_draining(connection, account_id)
+    return called
 
 
 def warning(active: int, limit: int) -> str | None:

@@ -6,7 +6,7 @@ so that cycles spread evenly over the interval; after downtime one cycle catches
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -36,9 +36,10 @@ class DueImport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CycleWork:
-    """The imports of one external account that are due, those that waited longest first."""
+    """The imports of one external account that are due, those that waited longest first. `credentials` are sealed."""
 
     service: str
+    credentials: bytes = field(repr=False)
     window_ends_at: datetime
     cap_left: int
     imports: Sequence[DueImport]
@@ -97,23 +98,29 @@ async def claim_due(limit: int) -> Sequence[Claim]:
 
 
 async def work_of(claim: Claim) -> CycleWork | None:
-    """What the cycle has to do; None where the lease is lost or the external account cannot be read any more."""
-    await renew(claim)
+    """What the cycle has to do; None where the external account cannot be read any more. A sign of life, as `renew`."""
     rows = await database.fetch(
         f"""
-        SELECT e.service, e.window_ends_at, e.window_used, i.id, i.revision, i.checkpoint::text, i.criteria::text
-        FROM external_account e LEFT JOIN automatic_import i ON i.account_id = e.account_id
+        WITH e AS (
+            UPDATE external_account SET lease_expires_at = now() + $4
+            WHERE account_id = $1 AND id = $2 AND lease_token = $3
+            RETURNING account_id, id, service, health, credentials, window_ends_at, window_used
+        )
+        SELECT e.service, e.health, e.credentials, e.window_ends_at, e.window_used,
+            i.id, i.revision, i.checkpoint::text, i.criteria::text
+        FROM e LEFT JOIN automatic_import i ON i.account_id = e.account_id
             AND i.external_account_id = e.id AND i.deleted_at IS NULL AND i.state IN ('ACTIVE', 'FAILING')
             AND (i.next_attempt_at IS NULL OR i.next_attempt_at <= now())
             AND (i.served_window_ends_at IS DISTINCT FROM e.window_ends_at OR EXISTS (
                 SELECT FROM import_run r WHERE r.account_id = i.account_id AND r.automatic_import_id = i.id
                     AND r.state IN {OPEN}))
-        WHERE e.account_id = $1 AND e.id = $2 AND e.lease_token = $3 AND e.health = 'HEALTHY'
         ORDER BY i.served_window_ends_at NULLS FIRST, i.id
         """,
-        claim.account_id, claim.external_account_id, claim.lease_token,
+        claim.account_id, claim.external_account_id, claim.lease_token, timedelta(seconds=settings().lease_seconds),
     )  # fmt: skip
     if not rows:
+        raise LeaseLost
+    if rows[0]["health"] != "HEALTHY" or rows[0]["credentials"] is None:
         return None
     imports = [
         DueImport(
@@ -127,6 +134,7 @@ async def work_of(claim: Claim) -> CycleWork | None:
     ]
     return CycleWork(
         service=rows[0]["service"],
+        credentials=rows[0]["credentials"],
         window_ends_at=rows[0]["window_ends_at"],
         cap_left=left_of_cap(rows[0]["window_used"]),
         imports=imports,

@@ -5,12 +5,14 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, cast
 
 import asyncpg
+from asyncpg.pgproto.pgproto import UUID
 from tortoise import Tortoise
 from tortoise.backends.base.config_generator import expand_db_url
 from tortoise.connection import get_connection
 from tortoise.exceptions import DBConnectionError
 from tortoise.migrations.api.migrate import migrate as run_migrations
 from tortoise.transactions import in_transaction
+from uuid_utils import uuid7
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -76,6 +78,11 @@ async def transaction() -> AsyncIterator[Connection]:
     async with in_transaction() as client:
         # The hot paths speak asyncpg itself; Tortoise offers no public way to its connection.
         yield cast("Connection", client._connection)
+
+
+def new_id() -> UUID:
+    """A UUIDv7, as what the driver gives and takes: the standard library's takes three times as long to make."""
+    return UUID(uuid7().bytes)
 
 
 async def fetch(query: str, *arguments: object) -> list[asyncpg.Record]:

@@ -7,7 +7,7 @@ automatic import does is counted and not sent (R10).
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 
 class Origin(StrEnum):
@@ -21,8 +21,7 @@ SILENT = frozenset({Origin.AUTOMATIC_IMPORT})
 """Origins whose changes set nothing off: also what undoes them, drains them and lets them go."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContactChange:
+class ContactChange(NamedTuple):
     """What happened to one contact: `joined` and `left` are numbers of lists.
 
     A list is joined when contact and subscription are both ACTIVE for the first time, left when they no longer are.

@@ -6,16 +6,15 @@ from uuid import UUID
 
 import orjson
 from tortoise.exceptions import IntegrityError
-from tortoise.expressions import F
 from tortoise.transactions import in_transaction
 from uuid_utils.compat import uuid7
 
-from domain import cycle, database, import_runs, sweeps
+from domain import cycle, database, pausing, sweeps
 from domain.account import Viewer
 from domain.audit import record_audit
 from domain.catalogue import Catalogue, CriterionChoice, RemoteIdentity, find_service
 from domain.credentials import key_ring
-from domain.enums import ExternalAccountHealth, ImportState
+from domain.enums import ExternalAccountHealth
 from domain.errors import ErrorCode, Problem, Refused, not_found
 from domain.models import AutomaticImport, ExternalAccount
 
@@ -81,8 +80,8 @@ async def disconnect(viewer: Viewer, external_account_id: UUID) -> ExternalAccou
             account_id=viewer.account_id, external_account_id=external_account_id, deleted_at=None
         )
         import_ids = [automatic_import.id async for automatic_import in imports]
-        await imports.update(state=ImportState.PAUSED, revision=F("revision") + 1)
-        await import_runs.cancel_open(viewer.account_id, import_ids)
+        async with database.transaction() as connection:
+            await pausing.pause(connection, viewer.account_id, import_ids)
         await record_audit(viewer, "EXTERNAL_ACCOUNT_DISCONNECTED", external_account_id)
         return await row.get()
 
@@ -110,8 +109,12 @@ def unseal_credentials(external_account: ExternalAccount) -> dict[str, Any]:
     if external_account.credentials is None:
         message = "This external account is disconnected. Reconnect it first."
         raise Refused(Problem(ErrorCode.NEEDS_RECONNECT, message, ("externalAccountId",)))
-    opened = key_ring().unseal(external_account.credentials, row=external_account.id)
-    return cast("dict[str, Any]", orjson.loads(opened))
+    return unseal(external_account.credentials, row=external_account.id)
+
+
+def unseal(credentials: bytes, *, row: UUID) -> dict[str, Any]:
+    """The sealed credentials of the external account `row` in the clear."""
+    return cast("dict[str, Any]", orjson.loads(key_ring().unseal(credentials, row=row)))
 
 
 async def _renew(

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from domain import database, import_targets
 from domain.catalogue import Catalogue, find_service
 from domain.enums import DeletionPolicy, OverwritePolicy
-from domain.errors import ErrorCode, Problem, Refused, not_found
-from domain.models import ContactList, Tag
+from domain.errors import ErrorCode, Problem, Refused
 from domain.names import check_name
 
 
@@ -41,6 +41,18 @@ class NewImport:
     deletion_tag_id: UUID | None = None
 
 
+def deletion_values(changes: ImportChanges, policy: DeletionPolicy, tag_id: UUID | None) -> dict[str, Any]:
+    """`deletion_policy` and `deletion_tag_id` after an edit that sets one of them; else nothing.
+
+    `policy` and `tag_id` are those before. Only the policy TAG keeps a tag, which cannot be deleted meanwhile.
+    """
+    if changes.deletion_policy is None and changes.deletion_tag_id is None:
+        return {}
+    policy = changes.deletion_policy or policy
+    tag_id = changes.deletion_tag_id or tag_id
+    return {"deletion_policy": policy, "deletion_tag_id": tag_id if policy is DeletionPolicy.TAG else None}
+
+
 async def checked(
     account_id: UUID,
     catalogue: Catalogue,
@@ -68,19 +80,14 @@ async def checked(
         canonical = catalogue.check_criteria(service, criteria)
     except Refused as refused:
         problems += refused.inside("criteria").problems
-    wanted_lists = ContactList.filter(account_id=account_id, id__in=list_ids, deleted_at=None)
-    lists = await wanted_lists.values_list("id", flat=True)
-    wanted_tags = Tag.filter(account_id=account_id, id__in=[*tag_ids, deletion_tag_id], deleted_at=None)
-    tags = await wanted_tags.values_list("id", flat=True)
-    for field_name, noun, wanted, found in (
-        ("listIds", "list", list_ids, lists),
-        ("tagIds", "tag", tag_ids, tags),
-    ):
-        for index, target_id in enumerate(wanted):
-            if target_id not in found:
-                problems += not_found(noun, field_name, str(index)).problems
-    if deletion_tag_id is not None and deletion_tag_id not in tags:
-        problems += not_found("tag", "deletionTagId").problems
+    async with database.transaction() as connection:
+        problems += await import_targets.problems(
+            connection,
+            account_id,
+            list_ids=list_ids,
+            tag_ids=tag_ids,
+            deletion_tag_id=deletion_tag_id if deletion_policy is DeletionPolicy.TAG else None,
+        )
     problems += _problems_of_policy(catalogue, service, deletion_policy, deletion_tag_id)
     if problems:
         raise Refused(*problems)

@@ -17,7 +17,7 @@ from domain import database
 from domain.database import Connection
 from domain.effects import Effects
 from domain.enums import Outcome, RunState, RunStop, RunTrigger
-from domain.errors import not_found
+from domain.errors import ErrorCode, Problem, Refused, not_found
 from domain.events import RunChanged
 from domain.models import ImportRun
 
@@ -211,7 +211,7 @@ async def go_on(connection: Connection, account_id: UUID, run_id: UUID) -> None:
     """The run was judged: it is queued again. The figures stay, the examples were for the judge."""
     await connection.execute(
         "UPDATE import_run SET state = 'QUEUED', stopped_by = NULL, review = review - 'examples',"
-        " revision = revision + 1 WHERE account_id = $1 AND id = $2",
+        " cancel_requested = false, revision = revision + 1 WHERE account_id = $1 AND id = $2",
         account_id, run_id,
     )  # fmt: skip
 
@@ -229,7 +229,8 @@ async def cancel_open(account_id: UUID, automatic_import_ids: Sequence[UUID]) ->
     """End what these imports have under way, because a user paused, deleted or disconnected them."""
     await database.fetch(
         f"""
-        UPDATE import_run SET state = 'CANCELLED', finished_at = now(), waiting_until = NULL, revision = revision + 1
+        UPDATE import_run SET state = 'CANCELLED', finished_at = now(), waiting_until = NULL,
+            review = review - 'examples', revision = revision + 1
         WHERE account_id = $1 AND automatic_import_id = ANY($2::uuid[]) AND state IN {OPEN}
         """,
         account_id, list(automatic_import_ids),
@@ -237,19 +238,26 @@ async def cancel_open(account_id: UUID, automatic_import_ids: Sequence[UUID]) ->
 
 
 async def cancel(account_id: UUID, run_id: UUID) -> UUID:
-    """Stop a run. What no worker is busy with ends at once, a running one after the page under way; others stay."""
+    """Stop a run. What no worker is busy with ends at once, a running one after the page under way; others stay.
+
+    Refused where it waits for review, which is ended by judging.
+    """
     rows = await database.fetch(
         f"""
         UPDATE import_run SET cancel_requested = true, revision = revision + 1, waiting_until = NULL,
             finished_at = CASE WHEN state IN ('QUEUED', 'WAITING_FOR_SERVICE') THEN now() END,
             state = CASE WHEN state IN ('QUEUED', 'WAITING_FOR_SERVICE') THEN 'CANCELLED' ELSE state END
-        WHERE account_id = $1 AND id = $2 AND state IN {OPEN}
+        WHERE account_id = $1 AND id = $2 AND state IN {OPEN} AND state <> 'NEEDS_REVIEW'
         RETURNING id
         """,
         account_id, run_id,
     )  # fmt: skip
-    if not rows and not await ImportRun.exists(account_id=account_id, id=run_id):
+    run = None if rows else await ImportRun.get_or_none(account_id=account_id, id=run_id)
+    if not rows and run is None:
         raise not_found("import run", "id")
+    if run is not None and run.state == RunState.NEEDS_REVIEW:
+        message = "This run waits for your judgement. Approve it, or drop it."
+        raise Refused(Problem(ErrorCode.NEEDS_REVIEW, message, ("id",)))
     return run_id
 
 

@@ -17,6 +17,7 @@ from domain.background_tasks import Task
 from domain.database import Connection
 from domain.effects import ContactChange, Origin, announce
 from domain.enums import ContactStatus, TaskKind
+from domain.errors import Problem, Refused, not_found
 from domain.records import SourceConsent
 
 STEP = 500
@@ -35,14 +36,54 @@ class Targets:
 
 
 async def set_targets(
-    account_id: UUID, import_id: UUID, *, list_ids: Sequence[UUID] | None, tag_ids: Sequence[UUID] | None
+    account_id: UUID,
+    import_id: UUID,
+    *,
+    list_ids: Sequence[UUID] | None,
+    tag_ids: Sequence[UUID] | None,
+    deletion_tag_id: UUID | None,
 ) -> Targets:
-    """Set the import's lists and tags; None leaves them as they are. Returns those that are new."""
+    """Set the import's lists and tags; None leaves them as they are. Returns those that are new.
+
+    Refused where one of them was deleted meanwhile, or `deletion_tag_id` was, with which deleted records are tagged.
+    """
     async with database.transaction() as connection:
+        deleted = await problems(
+            connection, account_id, list_ids=list_ids or (), tag_ids=tag_ids or (), deletion_tag_id=deletion_tag_id
+        )
+        if deleted:
+            raise Refused(*deleted)
         return Targets(
             list_ids=await _set(connection, "automatic_import_list", "list_id", account_id, import_id, list_ids),
             tag_ids=await _set(connection, "automatic_import_tag", "tag_id", account_id, import_id, tag_ids),
         )
+
+
+async def problems(
+    connection: Connection,
+    account_id: UUID,
+    *,
+    list_ids: Sequence[UUID],
+    tag_ids: Sequence[UUID],
+    deletion_tag_id: UUID | None,
+) -> Sequence[Problem]:
+    """What is wrong with these targets of an input: some are not there. The others are until the transaction ends."""
+    lists = await _held(connection, "contact_list", account_id, list_ids)
+    tags = await _held(connection, "tag", account_id, [*tag_ids, *([deletion_tag_id] if deletion_tag_id else [])])
+    missing = [not_found("list", "listIds", str(index)) for index, key in enumerate(list_ids) if key not in lists]
+    missing += [not_found("tag", "tagIds", str(index)) for index, key in enumerate(tag_ids) if key not in tags]
+    if deletion_tag_id is not None and deletion_tag_id not in tags:
+        missing.append(not_found("tag", "deletionTagId"))
+    return [problem for refusal in missing for problem in refusal.problems]
+
+
+async def _held(connection: Connection, table: str, account_id: UUID, target_ids: Sequence[UUID]) -> set[UUID]:
+    rows = await connection.fetch(
+        f"SELECT id FROM {table} WHERE account_id = $1 AND id = ANY($2::uuid[]) AND deleted_at IS NULL"
+        " ORDER BY id FOR SHARE",
+        account_id, target_ids,
+    )  # fmt: skip
+    return {row["id"] for row in rows}
 
 
 async def _set(

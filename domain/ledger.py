@@ -99,34 +99,6 @@ async def linked_counts(account_id: UUID, import_ids: Sequence[UUID]) -> dict[UU
     return dict.fromkeys(import_ids, 0) | {row["automatic_import_id"]: row["count"] for row in rows}
 
 
-async def waiting_count(account_id: UUID) -> int:
-    """How long the account's waiting room is (R11)."""
-    rows = await database.fetch(
-        "SELECT count(*) FROM ledger WHERE account_id = $1 AND code = 'CONTACT_LIMIT' AND state = 'WAITING'", account_id
-    )
-    count: int = rows[0]["count"]
-    return count
-
-
-async def places_in_line(account_id: UUID, positions: Sequence[int]) -> dict[int, int]:
-    """The place of each of these positions in the account's waiting room, from 1; paused imports have none.
-
-    One pass over the line, however many are asked for.
-    """
-    rows = await database.fetch(
-        """
-        SELECT position, place FROM (
-            SELECT position, row_number() OVER (ORDER BY position) AS place FROM ledger
-            WHERE account_id = $1 AND code = 'CONTACT_LIMIT' AND automatic_import_id IN (
-                SELECT id FROM automatic_import
-                WHERE account_id = $1 AND deleted_at IS NULL AND state IN ('ACTIVE', 'FAILING'))
-        ) line WHERE position = ANY($2::bigint[])
-        """,
-        account_id, list(positions),
-    )  # fmt: skip
-    return {row["position"]: row["place"] for row in rows}
-
-
 def _row(row: asyncpg.Record) -> LedgerRow:
     return LedgerRow(
         automatic_import_id=row["automatic_import_id"],
@@ -139,12 +111,3 @@ def _row(row: asyncpg.Record) -> LedgerRow:
         first_seen_at=row["first_seen_at"],
         updated_at=row["updated_at"],
     )
-
-
-async def leave_waiting_room(account_id: UUID, automatic_import_id: UUID) -> None:
-    """The import's new contacts that wait give their places up (R11). A record that still matches comes back as new."""
-    await database.fetch(
-        "DELETE FROM ledger WHERE account_id = $1 AND automatic_import_id = $2 AND code = 'CONTACT_LIMIT'"
-        " AND state = 'WAITING'",
-        account_id, automatic_import_id,
-    )  # fmt: skip

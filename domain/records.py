@@ -50,7 +50,7 @@ class SourceConsent(StrEnum):
     """The service has no such notion (an address book)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Record:
     """One contact at the service. Names, phone and email are never cleared by `None` (R8).
 

@@ -82,6 +82,9 @@ async def retry(viewer: Viewer, wish: Wish, *, queue: Queue) -> Retried:
     for start in range(0, min(len(external_ids), MAX_RECORDS), AT_ONCE):
         async with _holding(source) as connection:
             marked = await _mark(connection, source, external_ids[start : start + AT_ONCE])
+            if not all(marked):
+                # With each portion: a reading that began after the last one may have passed these records.
+                await automatic_imports.read_all_again(source.account_id, source.automatic_import_id)
             await import_runs.queue(
                 connection,
                 account_id=source.account_id,
@@ -94,7 +97,6 @@ async def retry(viewer: Viewer, wish: Wish, *, queue: Queue) -> Retried:
         not_kept += marked.count(False)
     if not_kept:
         warnings.append(f"The values of {not_kept} are not kept here: all records are read again.")
-        await automatic_imports.run_now(viewer, source.automatic_import_id, full=True, queue=queue)
     if len(external_ids) > MAX_RECORDS:
         warnings.append(f"There are more: one call tries {MAX_RECORDS:,}. Call again when the run is over.")
     await queue.wake()

@@ -1,7 +1,8 @@
 """Imports that stopped for somebody to judge: what a page or a sweep would do is more than an accident might (R16).
 
-The run keeps the figures and examples. Approved, the import goes on to the end of its pass; dropped, it is paused,
-and reads the same again when it is resumed: nothing is lost either way.
+The run keeps the figures and examples. Approved, the import goes on to the end of its pass. Dropped, it is paused: when
+it is resumed it reads the same page again, or the next sweep is compared with the one before. Nothing is lost either
+way.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -11,7 +12,7 @@ from uuid import UUID
 
 import orjson
 
-from domain import cycle, database, import_runs, sweeps, turns
+from domain import cycle, database, import_runs, pausing, sweeps, turns
 from domain.account import Viewer
 from domain.audit import record_audit
 from domain.database import Connection
@@ -20,10 +21,10 @@ from domain.events import RunChanged
 from domain.queue import Queue
 from domain.turns import Turn
 
-CHANGES, MISSING = "CHANGES", "MISSING"
+CHANGES = "CHANGES"
 REASONS = {
     CHANGES: "Many known records would lose a value, their address or consent. Approve the run, or drop it.",
-    MISSING: "Many known records are missing at the service. Approve the run, or drop it.",
+    sweeps.MISSING: "Many known records are missing at the service. Approve the run, or drop it.",
 }
 
 
@@ -45,7 +46,7 @@ async def stop_in(connection: Connection, turn: Turn, review: Mapping[str, Any])
 async def approve(viewer: Viewer, run_id: UUID, *, queue: Queue) -> None:
     """Let the run go on: its pass is not stopped again for what somebody has judged."""
     async with _judging(viewer, run_id, "IMPORT_RUN_APPROVED") as (connection, turn, review):
-        if review["kind"] == MISSING:
+        if review["kind"] == sweeps.MISSING:
             await sweeps.conclude(connection, turn, approved=True)
         await connection.execute(
             "UPDATE automatic_import SET state = 'ACTIVE', state_reason = NULL, revision = revision + 1,"
@@ -61,12 +62,7 @@ async def approve(viewer: Viewer, run_id: UUID, *, queue: Queue) -> None:
 async def drop(viewer: Viewer, run_id: UUID) -> None:
     """End the run without what it stopped before, and pause the import."""
     async with _judging(viewer, run_id, "IMPORT_RUN_DROPPED") as (connection, turn, _):
-        await sweeps.abandon(connection, turn.account_id, turn.automatic_import_id)
-        await connection.execute(
-            "UPDATE automatic_import SET state = 'PAUSED', state_reason = NULL, revision = revision + 1, guard = '{}'"
-            " WHERE account_id = $1 AND id = $2",
-            turn.account_id, turn.automatic_import_id,
-        )  # fmt: skip
+        await pausing.pause(connection, turn.account_id, [turn.automatic_import_id])
         await import_runs.drop(connection, turn.account_id, run_id)
 
 
@@ -88,7 +84,7 @@ async def _judging(
             viewer.account_id, run_id,
         )  # fmt: skip
         if turn is None or review is None:
-            message = "This run does not wait for review: it was judged, or ended, a moment ago."
+            message = "This run does not wait for review."
             raise Refused(Problem(ErrorCode.INVALID, message, ("id",)))
         yield connection, turn, orjson.loads(review)
         await record_audit(viewer, action, run_id)

@@ -18,6 +18,8 @@ from domain.settings import settings
 from domain.turns import Turn
 
 MAX_EXAMPLES = 10
+MISSING = "MISSING"
+"""The kind of a review of what a sweep missed."""
 
 SEEN = "SELECT unnest(external_ids) AS external_id FROM sweep_page WHERE account_id = $1 AND automatic_import_id = $2"
 
@@ -124,7 +126,7 @@ async def _review(connection: Connection, turn: Turn, sweep: int) -> Mapping[str
         {"external_id": each["external_id"], "email": each["email"], "before": {}, "after": {}}
         for each in orjson.loads(row["examples"])
     ]
-    return {"kind": "MISSING", "known": known, "affected": missing, "missing": missing, "examples": examples}
+    return {"kind": MISSING, "known": known, "affected": missing, "missing": missing, "examples": examples}
 
 
 async def start_over(turn: Turn) -> None:
@@ -138,7 +140,7 @@ async def start_over(turn: Turn) -> None:
 
 
 async def abandon(connection: Connection, account_id: UUID, import_id: UUID) -> None:
-    """The sweep under way will not be completed, since the import reads from the start again."""
+    """The sweep under way will not be completed: the import reads from the start again, or its end was dropped."""
     await connection.execute(
         "DELETE FROM sweep_page p USING automatic_import i WHERE p.account_id = $1 AND p.automatic_import_id = $2"
         " AND i.account_id = $1 AND i.id = $2 AND i.sweep_started_at IS NOT NULL AND p.sweep = i.sweep",
@@ -147,6 +149,17 @@ async def abandon(connection: Connection, account_id: UUID, import_id: UUID) -> 
     await connection.execute(
         "UPDATE automatic_import SET sweep_started_at = NULL WHERE account_id = $1 AND id = $2", account_id, import_id
     )
+
+
+async def discard(connection: Connection, account_id: UUID, import_id: UUID) -> None:
+    """A complete sweep that waits for review is dropped; one that is under way goes on from its checkpoint."""
+    kind = await connection.fetchval(
+        "SELECT review->>'kind' FROM import_run WHERE account_id = $1 AND automatic_import_id = $2"
+        " AND state = 'NEEDS_REVIEW'",
+        account_id, import_id,
+    )  # fmt: skip
+    if kind == MISSING:
+        await abandon(connection, account_id, import_id)
 
 
 async def forget(connection: Connection, account_id: UUID, import_ids: Sequence[UUID]) -> None:

@@ -58,9 +58,11 @@ async def hold(connection: Connection, turn: Turn) -> int:
 
 
 async def of_ledger(account_id: UUID, automatic_import_id: UUID, unstable_services: Collection[str]) -> Turn | None:
-    """A turn without a lease, for work on the ledger alone. None where the import is paused, in review or deleted."""
+    """A turn without a lease, for work on the ledger alone. None where the import does not run."""
     rows = await database.fetch(
-        f"{WITHOUT_LEASE} AND i.state IN ('ACTIVE', 'FAILING')", account_id, automatic_import_id
+        f"{WITHOUT_LEASE} AND i.state IN ('ACTIVE', 'FAILING') AND e.health = 'HEALTHY'",
+        account_id,
+        automatic_import_id,
     )
     return _without_lease(rows[0], unstable_services) if rows else None
 

@@ -1,7 +1,7 @@
 """The waiting room: one queue per account of those whom the contact limit holds back, first come, first served (R11).
 
 In it are the ledger rows with the code CONTACT_LIMIT: new contacts (WAITING), and confirmations of known ones. The
-rows of a paused or deleted import are passed over, and keep their places.
+rows of an import that does not run are passed over, and keep their places.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,18 @@ import asyncpg
 from domain import database
 from domain.database import Connection
 
-IN_LINE = """
+RUNNING = """
+i.account_id = $1 AND i.deleted_at IS NULL AND i.state IN ('ACTIVE', 'FAILING')
+    -- Without a cycle there is no new window, and no cap to let anybody in.
+    AND EXISTS (SELECT FROM external_account e WHERE e.account_id = i.account_id AND e.id = i.external_account_id
+        AND e.health = 'HEALTHY')
+"""
+IN_LINE = f"""
 FROM automatic_import i CROSS JOIN LATERAL (
     SELECT external_id, position FROM ledger WHERE account_id = i.account_id AND automatic_import_id = i.id
         AND code = 'CONTACT_LIMIT' ORDER BY position LIMIT $2
 ) line
-WHERE i.account_id = $1 AND i.deleted_at IS NULL AND i.state IN ('ACTIVE', 'FAILING')
+WHERE {RUNNING}
 """
 
 
@@ -60,9 +66,12 @@ async def head(
     return rows
 
 
-async def imports_in_line(account_id: UUID) -> Sequence[UUID]:
-    """The imports that have somebody in line, whoever came first first."""
-    rows = await database.fetch(f"SELECT i.id {IN_LINE} ORDER BY line.position", account_id, 1)
+async def imports_in_line(account_id: UUID, external_account_id: UUID | None = None) -> Sequence[UUID]:
+    """The imports, of one external account where it is given, that have somebody in line; whoever came first first."""
+    rows = await database.fetch(
+        f"SELECT i.id {IN_LINE} AND ($3::uuid IS NULL OR i.external_account_id = $3) ORDER BY line.position",
+        account_id, 1, external_account_id,
+    )  # fmt: skip
     return [row["id"] for row in rows]
 
 
@@ -74,3 +83,46 @@ async def mark_due(connection: Connection, account_id: UUID, email_keys: Sequenc
         account_id, email_keys,
     )  # fmt: skip
     return not status.endswith(" 0")
+
+
+async def count_waiting(account_id: UUID) -> int:
+    """How long the account's waiting room is (R11)."""
+    rows = await database.fetch(
+        "SELECT count(*) FROM ledger WHERE account_id = $1 AND code = 'CONTACT_LIMIT' AND state = 'WAITING'", account_id
+    )
+    count: int = rows[0]["count"]
+    return count
+
+
+async def places_in_line(account_id: UUID, positions: Sequence[int]) -> dict[int, int]:
+    """The place of each of these positions in the account's waiting room, from 1; imports that do not run have none.
+
+    One pass over the line, however many are asked for.
+    """
+    rows = await database.fetch(
+        f"""
+        SELECT position, place FROM (
+            SELECT position, row_number() OVER (ORDER BY position) AS place FROM ledger
+            WHERE account_id = $1 AND code = 'CONTACT_LIMIT'
+                AND automatic_import_id IN (SELECT i.id FROM automatic_import i WHERE {RUNNING})
+        ) line WHERE position = ANY($2::bigint[])
+        """,
+        account_id, list(positions),
+    )  # fmt: skip
+    return {row["position"]: row["place"] for row in rows}
+
+
+async def leave(account_id: UUID, import_id: UUID) -> None:
+    """The import's records give their places up (R11). Those that are read again are decided anew."""
+    async with database.transaction() as connection:
+        await connection.execute(
+            "DELETE FROM ledger WHERE account_id = $1 AND automatic_import_id = $2 AND code = 'CONTACT_LIMIT'"
+            " AND state = 'WAITING'",
+            account_id, import_id,
+        )  # fmt: skip
+        # A confirmation that was held back is of somebody who is known: the same record confirms them again.
+        await connection.execute(
+            "UPDATE ledger SET code = NULL, digest = ''"
+            " WHERE account_id = $1 AND automatic_import_id = $2 AND code = 'CONTACT_LIMIT'",
+            account_id, import_id,
+        )  # fmt: skip

@@ -1,12 +1,14 @@
 """Let in who waits for room in the contact limit, as far as room and caps reach (R11)."""
 
-from collections.abc import Collection
+import time
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from domain import background_tasks, ingest, waiting_room
+from domain import background_tasks, cycle, ingest, waiting_room
 from domain.background_tasks import Task
+from domain.cycle import Claim
+from domain.errors import TurnSuperseded
 from domain.ingest import Stored
 from jobs.reactions import Context, publish
 
@@ -26,14 +28,24 @@ async def drain_waiting_room(ctx: Context, task: Task) -> bool:
     return False
 
 
-async def drain(ctx: Context, account_id: UUID, import_ids: Collection[UUID]) -> None:
-    """Before a cycle reads anything new: with a new window the cap is whole again."""
-    for import_id in await waiting_room.imports_in_line(account_id):
+async def drain(ctx: Context, claim: Claim, *, deadline: float) -> None:
+    """Before a cycle reads anything new: with a new window the cap is whole again, also for imports not due in it.
+
+    `deadline` is of `time.monotonic`; who is not let in by then comes with the cycle that follows.
+    """
+    for import_id in await waiting_room.imports_in_line(claim.account_id, claim.external_account_id):
         run_id = uuid7()
-        while import_id in import_ids and (stored := await _let_in(ctx, account_id, import_id, run_id)):
+        while time.monotonic() < deadline:
+            await cycle.renew(claim)
+            stored = await _let_in(ctx, claim.account_id, import_id, run_id)
+            if stored is None:
+                break
             await publish(ctx, stored.run)
 
 
 async def _let_in(ctx: Context, account_id: UUID, import_id: UUID, run_id: UUID) -> Stored | None:
     unstable = {key for key, service in ctx["services"].items() if service.unstable_ids}
-    return await ingest.let_in(account_id, import_id, run_id=run_id, unstable_services=unstable)
+    try:
+        return await ingest.let_in(account_id, import_id, run_id=run_id, unstable_services=unstable)
+    except TurnSuperseded:
+        return None  # edited at this moment: those who still wait come with the next look

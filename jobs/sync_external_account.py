@@ -72,13 +72,13 @@ async def sync_external_account(ctx: Context, account_id: str, external_account_
 async def _cycle(ctx: Context, claim: Claim) -> datetime | None:
     """Serve the imports that are due. Returns when to come back, where that is not the next window."""
     work = await cycle.work_of(claim)
-    if work is None or not work.imports:
+    if work is None:
         return None
-    await drain(ctx, claim.account_id, [due.id for due in work.imports])
-    external_account = await external_accounts.get(claim.account_id, claim.external_account_id)
-    if external_account.credentials is None:
-        return None  # disconnected a moment ago
-    credentials = external_accounts.unseal_credentials(external_account)
+    deadline = time.monotonic() + BUDGET.total_seconds()
+    await drain(ctx, claim, deadline=deadline)
+    if not work.imports:
+        return None
+    credentials = external_accounts.unseal(work.credentials, row=claim.external_account_id)
     async with ctx["open_client"]() as client, AsyncExitStack() as closing:
         readings: deque[Reading] = deque()
         for due in work.imports:
@@ -86,7 +86,7 @@ async def _cycle(ctx: Context, claim: Claim) -> datetime | None:
             if reading is not None:
                 closing.push_async_callback(_close, reading)
                 readings.append(reading)
-        return await _take_turns(ctx, claim, work, readings)
+        return await _take_turns(ctx, claim, work, readings, deadline=deadline)
 
 
 async def _close(reading: Reading) -> None:
@@ -138,9 +138,10 @@ async def _open(
     )
 
 
-async def _take_turns(ctx: Context, claim: Claim, work: CycleWork, readings: deque[Reading]) -> datetime | None:
+async def _take_turns(
+    ctx: Context, claim: Claim, work: CycleWork, readings: deque[Reading], *, deadline: float
+) -> datetime | None:
     """Rounds in which each import has one turn; what is left of the cap at a round's start is shared evenly (R4)."""
-    deadline = time.monotonic() + BUDGET.total_seconds()
     cap_left, share, turns_left = work.cap_left, 0, 0
     again_at: list[datetime] = []
     while readings:
@@ -238,12 +239,14 @@ async def _turn(ctx: Context, claim: Claim, reading: Reading, *, share: int) -> 
 
 async def _after(ctx: Context, claim: Claim, reading: Reading, stored: Stored, *, is_whole: bool) -> Turned:
     """Tell the watchers, and see whether a user or the cap ends the import's turns in this window."""
+    if stored.in_review:
+        # Also where a user asked to cancel: judging ends it.
+        await publish(ctx, stored.run)
+        return Turned()
     if stored.cancelled:
         await publish(ctx, await turns.cancel(reading.turn))
         return Turned(cap_left=stored.cap_left)
     await publish(ctx, stored.run)
-    if stored.in_review:
-        return Turned()
     if not is_whole and stored.cap_left == 0:
         await _end(ctx, claim, reading, stopped_by=RunStop.CAP)
         return Turned(cap_left=0)

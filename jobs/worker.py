@@ -1,6 +1,7 @@
 """The worker process: arq's settings, what its jobs are given, and how it outlives a Redis that is away."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Mapping
 from functools import partial
@@ -33,6 +34,8 @@ JOB_TIMEOUT = 45
 """Seconds. A killed worker's job restarts only after the longest timeout of all its functions."""
 RETRY_REDIS_AFTER = 0.5
 """Seconds."""
+COLLECT_AFTER = 50_000
+"""Objects more than before. A page makes thousands, and they go without being collected."""
 
 serialize = partial(orjson.dumps, default=repr)
 """JSON, not arq's pickle: whoever can write to Redis must not run code here."""
@@ -149,7 +152,14 @@ async def _work_until(stop: asyncio.Event) -> set[asyncio.Task[Any]]:
     return set(worker.tasks.values())
 
 
+def collect_rarely() -> None:
+    """Leave the modules alone for good: looking for cycles in them, page after page, took a fifth of an import."""
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
+
+
 def main() -> None:
     """The worker process."""
     configure_logging()
+    collect_rarely()
     asyncio.run(run())

@@ -50,7 +50,9 @@ async def delete(viewer: Viewer, contact_id: UUID, *, erase: bool = False, queue
 
 
 async def _erase_examples(connection: Connection, account_id: UUID) -> None:
-    """Previews and reviews show some records, whose they are is not known any more: none of them."""
+    """Previews and reviews keep some records, whose they are is not known any more: none of them."""
+    # The task before its preview, as a step holds them. One that is under way reads again.
+    await background_tasks.begin_again(connection, account_id, TaskKind.PREVIEW)
     await connection.execute(
         "UPDATE import_preview SET result = result - 'examples' WHERE account_id = $1 AND result ? 'examples'",
         account_id,

@@ -141,11 +141,7 @@ def edited(contact: Contact, wish: Wish, known: Known) -> Change:
     present = known.subscriptions.get(contact.id, {})
     lists = _new_subscriptions(after, wish, known, present)
     if moved:
-        lists |= {
-            list_id: lowest
-            for list_id, now in present.items()
-            if (lowest := consent.lower(now, known.suppressed.get((key, list_id)))) is not now
-        }
+        lists |= consent.lowered(present, key, known.suppressed)
     return Change(
         before=contact,
         after=after,

@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from domain import contact_limit, database, suppressions, waiting_room
+from domain import contact_limit, database, suppressions
 from domain.contacts.plan import Change
 from domain.contacts.reading import COLUMNS, Contact, contact_of
 from domain.database import Connection
@@ -93,9 +93,7 @@ async def write(connection: Connection, account_id: UUID, changes: Sequence[Chan
     await _keep_low(connection, account_id, changes)
     addresses = [change.new_address for change in changes if change.new_address is not None]
     await suppressions.lift_tombstones(connection, account_id, addresses)
-    called = bool(addresses) and await waiting_room.mark_due(connection, account_id, addresses)
-    if called:
-        await contact_limit.ask_for_draining(connection, account_id)
+    called = await contact_limit.tell_waiting(connection, account_id, addresses)
     delta = sum(change.active_delta for change in changes)
     await contact_limit.count_active(connection, account_id, delta)
     announce(Origin.API, [change.effect for change in changes])

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from domain.database import Connection
 from domain.effects import ContactChange
-from domain.enums import ContactStatus, Outcome
+from domain.enums import ContactStatus
 from domain.ingest.decisions import Decision
 
 
@@ -13,8 +13,8 @@ async def contact_changes(
     connection: Connection, account_id: UUID, decisions: Sequence[Decision]
 ) -> Sequence[ContactChange]:
     """What an ordinary change of these contacts would be announced as."""
-    turned = [d for d in decisions if d.outcome is Outcome.UPDATED and "status" in d.change.columns]
-    subscriptions = await count_active_subscriptions(connection, account_id, [d.contact_id for d in turned])
+    turned = [d.contact.id for d in decisions if d.contact is not None and "status" in d.change.columns]
+    subscriptions = await count_active_subscriptions(connection, account_id, turned)
     changes = []
     for decision in decisions:
         if decision.cost and decision.contact is not None:

@@ -14,7 +14,7 @@ from domain.ingest.known import LIST, TAG, Draft, Entry, Known
 from domain.records import SourceConsent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Change:
     """What a contact gets: columns and field values to set, targets to add, and the values before."""
 
@@ -99,10 +99,10 @@ def target_changes(
     item: Item, email: Email, contact_id: UUID, status: ContactStatus, known: Known
 ) -> tuple[list[tuple[UUID, ContactStatus]], list[UUID]]:
     """The import's lists and tags that the contact lacks, at its first link (R13)."""
-    word = SourceConsent(item.snapshot["consent"])
     lists = []
     for list_id in known.rules.list_ids:
         if (contact_id, LIST, list_id) not in known.targets:
+            word = SourceConsent(item.snapshot["consent"])
             decided = consent.status_of_new(word, suppressed=known.suppressed.get((email.key, list_id)))
             lists.append((list_id, consent.lower(decided.status, status)))
     tags = [tag_id for tag_id in known.rules.tag_ids if (contact_id, TAG, tag_id) not in known.targets]

@@ -12,12 +12,13 @@ from domain.ingest.items import Item
 from domain.ingest.known import Draft, Entry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Decision:
     """What becomes of one record. `repeated`: nothing is new, it is only counted.
 
     `contact` is a new contact for CREATED, the known one otherwise; `applied` is the record as written to it, where
-    that is an older one than the record as seen. `entry` is its ledger row so far.
+    that is an older one than the record as seen. `entry` is its ledger row so far, `gone_key` the address of somebody
+    whom a user deleted here, of which nothing else is kept.
     """
 
     item: Item
@@ -31,6 +32,7 @@ class Decision:
     applied: Mapping[str, Any] | None = None
     repeated: bool = False
     entry: Entry | None = None
+    gone_key: str | None = None
 
     @property
     def is_news(self) -> bool:

@@ -1,9 +1,10 @@
 """Act on deletions at the source, which are free of the cap: the ledger says so, and the import's policy acts (R16)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
-from domain import contact_limit, fields, import_runs, suppressions
+from domain import contact_limit, database, fields, import_runs, suppressions
 from domain.consent import LOW
 from domain.effects import ContactChange, Effects, Origin, announce
 from domain.enums import ContactStatus, DeletionPolicy, LedgerState
@@ -15,6 +16,12 @@ from domain.turns import Turn
 
 async def store_deletions(turn: Turn) -> Stored | None:
     """Act on up to 500 records that are known to be deleted. None where none is left."""
+    # Hardly ever is there one: a look is cheaper than to hold the turn.
+    if not await database.fetch(
+        "SELECT FROM missing_record WHERE account_id = $1 AND automatic_import_id = $2 AND confirmed LIMIT 1",
+        turn.account_id, turn.automatic_import_id,
+    ):  # fmt: skip
+        return None
 
     async def work(storing: Storing) -> Stored:
         stored = Stored()
@@ -44,15 +51,14 @@ async def act(storing: Storing, stored: Stored) -> int:
     known = [row for row in rows if row["state"] is not None]
     if not known:
         return len(rows)
+    await _hold_contacts(storing, {row["contact_id"] for row in known if row["contact_id"] is not None})
     await connection.execute(
         "UPDATE ledger SET state = 'DELETED', code = NULL, due = false, updated_at = now()"
         " WHERE account_id = $1 AND external_account_id = $2 AND automatic_import_id = $3"
         " AND external_id = ANY($4::text[])",
         turn.account_id, turn.external_account_id, turn.automatic_import_id, [row["external_id"] for row in known],
     )  # fmt: skip
-    effects = await _apply_policy(
-        storing, sorted({row["contact_id"] for row in known if row["state"] == LedgerState.LINKED})
-    )
+    effects = await _apply_policy(storing, await _gone_for_good(storing, known))
     await name_successors(
         connection, turn, {row["email_key"] for row in known if row["state"] == LedgerState.LINKED or row["due"]}
     )
@@ -61,6 +67,37 @@ async def act(storing: Storing, stored: Stored) -> int:
         connection, turn.account_id, turn.automatic_import_id, run_id, len(known), effects
     )
     return len(rows)
+
+
+async def _hold_contacts(storing: Storing, contact_ids: Collection[UUID]) -> None:
+    """What the policy may change, in the lock order of the house: before the ledger."""
+    policy = storing.rules.deletion_policy
+    if policy is DeletionPolicy.UNSUBSCRIBE:
+        await contact_limit.hold(storing.connection, storing.turn.account_id)
+    if policy is not DeletionPolicy.KEEP:
+        await storing.connection.execute(
+            "SELECT FROM contact WHERE account_id = $1 AND id = ANY($2::uuid[]) ORDER BY email_key FOR NO KEY UPDATE",
+            storing.turn.account_id, list(contact_ids),
+        )  # fmt: skip
+
+
+async def _gone_for_good(storing: Storing, deleted: Sequence[Mapping[str, Any]]) -> Sequence[UUID]:
+    """The contacts that no other record of the service has, be it one that waits for the address (R6)."""
+    turn = storing.turn
+    linked = [row for row in deleted if row["state"] == LedgerState.LINKED]
+    rows = await storing.connection.fetch(
+        """
+        SELECT DISTINCT u.contact_id FROM unnest($4::uuid[], $5::text[]) u (contact_id, email_key)
+        WHERE NOT EXISTS (SELECT FROM ledger o WHERE o.account_id = $1 AND o.contact_id = u.contact_id
+                AND o.external_account_id = $2 AND o.state = 'LINKED')
+            AND NOT EXISTS (SELECT FROM ledger d WHERE d.account_id = $1 AND d.automatic_import_id = $3
+                AND d.email_key = u.email_key AND d.code = 'DUPLICATE_EMAIL')
+        ORDER BY 1
+        """,
+        turn.account_id, turn.external_account_id, turn.automatic_import_id,
+        [row["contact_id"] for row in linked], [row["email_key"] for row in linked],
+    )  # fmt: skip
+    return [row["contact_id"] for row in rows]
 
 
 async def _apply_policy(storing: Storing, contact_ids: Sequence[UUID]) -> Effects:
@@ -76,7 +113,6 @@ async def _apply_policy(storing: Storing, contact_ids: Sequence[UUID]) -> Effect
 
 async def _unsubscribe(storing: Storing, contact_ids: Collection[UUID]) -> list[ContactChange]:
     connection, account_id = storing.connection, storing.turn.account_id
-    await contact_limit.hold(connection, account_id)
     rows = await connection.fetch(
         "SELECT id, email_key, status FROM contact WHERE account_id = $1 AND id = ANY($2::uuid[]) AND status <> ALL($3)"
         " ORDER BY email_key FOR NO KEY UPDATE",

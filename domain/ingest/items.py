@@ -18,9 +18,9 @@ NUL_IN_JSON = b"\\u0000"
 """Or a backslash that somebody wrote before `u0000`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Item:
-    """One record. `forced` items come from the ledger, and are ingested though their digest is not new.
+    """One record, never changed. `forced` items come from the ledger, and are ingested though their digest is not new.
 
     `snapshot` is `{"email", "first_name", "last_name", "phone", "consent", "values"}`.
     """

@@ -87,6 +87,8 @@ async def load_repeated(
     connection: Connection, turn: Turn, sightings: Sequence[Sighting]
 ) -> Sequence[LedgerState | None]:
     """The state of each record of which nothing is new, in their order; None for one that is news."""
+    if not sightings:
+        return ()
     states: Sequence[str | None] = await connection.fetchval(
         """
         SELECT array_agg(l.state ORDER BY s.number)

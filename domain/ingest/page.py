@@ -109,7 +109,9 @@ async def _ensure_fields(
 
 
 async def _keep_place(storing: Storing, page: Incoming, stored: Stored, *, is_whole: bool, start: int) -> None:
-    """Where the import stands: its checkpoint, what the guard counts, and what is still to come (R4)."""
+    """Where the import stands: its checkpoint, what the guard counts, what is new, and what is still to come (R4)."""
+    if stored.new_ids and not page.sweep:
+        await sweeps.add(storing.connection, storing.turn, stored.new_ids)
     remaining = None if page.remaining is None else page.remaining + len(page.records) - start - stored.consumed
     guard = storing.guard.to_json() if storing.guard else {}
     await storing.connection.execute(
@@ -125,8 +127,6 @@ async def _complete(storing: Storing, page: Incoming, stored: Stored) -> None:
     connection, turn = storing.connection, storing.turn
     if page.sweep:
         await sweeps.saw(connection, turn, [storable_id(record.external_id) for record in page.records])
-    elif stored.new_ids:
-        await sweeps.add(connection, turn, stored.new_ids)
     if page.deleted_ids:
         await sweeps.confirm(connection, turn, [storable_id(gone) for gone in page.deleted_ids])
         await deletions.act(storing, stored)

@@ -9,9 +9,8 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from uuid_utils.compat import uuid7
-
 from domain import consent
+from domain.database import new_id
 from domain.emails import Email, parse_email
 from domain.enums import ContactStatus, LedgerState, Outcome, OutcomeCode, OutcomeNote
 from domain.ingest.changes import Change, column_changes, target_changes, value_changes
@@ -36,16 +35,17 @@ def plan(items: Sequence[Item], known: Known, *, allowance: int) -> Plan:
     result = Plan()
     for item in items:
         decision = decide(item, known)
-        if result.cost + decision.cost > allowance:
+        cost, active_delta = decision.cost, decision.active_delta
+        if result.cost + cost > allowance:
             break
-        result.cost += decision.cost
-        result.active_delta += decision.active_delta
+        result.cost += cost
+        result.active_delta += active_delta
         if decision.code is OutcomeCode.CONTACT_LIMIT and not decision.repeated:
             result.held_back += 1
             result.lacks_room |= result.cost < allowance
         result.decisions.append(decision)
         if not decision.repeated:
-            known.room -= decision.active_delta
+            known.room -= active_delta
             _keep_current(decision, known)
     return result
 
@@ -82,8 +82,9 @@ def _keep_current(decision: Decision, known: Known) -> None:
         for name, value in change.columns.items():
             setattr(contact, name, value)
         contact.field_values |= change.values
-    known.targets |= {(contact.id, LIST, list_id) for list_id, _ in change.lists}
-    known.targets |= {(contact.id, TAG, tag_id) for tag_id in change.tags}
+    if change.lists or change.tags:
+        known.targets |= {(contact.id, LIST, list_id) for list_id, _ in change.lists}
+        known.targets |= {(contact.id, TAG, tag_id) for tag_id in change.tags}
 
 
 def decide(item: Item, known: Known) -> Decision:
@@ -96,13 +97,15 @@ def decide(item: Item, known: Known) -> Decision:
     if item.rejected:
         return _not_applied(item, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)
     address = item.snapshot["email"]
+    email = parse_email(address) if address else None
+    if entry is not None and _stays_deleted(entry, email, known):
+        return _deleted_here(item, entry, email)
     if not address or not address.strip():
         return _not_applied(item, entry, Outcome.SKIPPED, OutcomeCode.NO_EMAIL)
-    email = parse_email(address)
     if email is None:
         return _not_applied(item, entry, Outcome.SKIPPED, OutcomeCode.INVALID_EMAIL)
     if known.holders.get(email.key, item.external_id) != item.external_id:
-        return _not_applied(item, entry, Outcome.SKIPPED, OutcomeCode.DUPLICATE_EMAIL, email)
+        return _duplicate(item, entry, email, known)
     contact, base = _identify(item, email, known)
     if contact is None:
         return _create(item, entry, email, known)
@@ -125,9 +128,30 @@ def _not_applied(
     )
 
 
-def _deleted_here(item: Item, entry: Entry | None) -> Decision:
+def _stays_deleted(entry: Entry, email: Email | None, known: Known) -> bool:
+    """Whether the record is of somebody whom a user deleted here, whatever address it has by now (R6, R13).
+
+    Not where a user wants it tried again, which leaves no digest, or made a contact of that address.
+    """
+    if entry.code is not OutcomeCode.DELETED_HERE or not entry.digest:
+        return False
+    return email is None or email.key not in known.by_key
+
+
+def _deleted_here(item: Item, entry: Entry | None, email: Email | None) -> Decision:
     """A record of somebody whom a user deleted here. Nothing of it is kept: they may have asked to be erased (R23)."""
-    return _not_applied(replace(item, json="{}"), entry, Outcome.SKIPPED, OutcomeCode.DELETED_HERE)
+    decision = _not_applied(replace(item, json="{}"), entry, Outcome.SKIPPED, OutcomeCode.DELETED_HERE)
+    return replace(decision, gone_key=email.key if email else None)
+
+
+def _duplicate(item: Item, entry: Entry | None, email: Email, known: Known) -> Decision:
+    """A record whose address another one holds. Only an opt-out is heard: it belongs to the address (R9)."""
+    decision = _not_applied(item, entry, Outcome.SKIPPED, OutcomeCode.DUPLICATE_EMAIL, email)
+    contact = known.by_key.get(email.key)
+    if contact is None or contact.status in consent.LOW or item.snapshot["consent"] != SourceConsent.DENIED:
+        return decision
+    change = Change(columns={"status": ContactStatus.UNSUBSCRIBED}, before={"status": contact.status})
+    return replace(decision, contact=contact, change=change)
 
 
 def _identify(item: Item, email: Email, known: Known) -> tuple[Draft | None, Entry | None]:
@@ -156,7 +180,7 @@ def _moved(entry: Entry | None, email: Email) -> bool:
 
 def _create(item: Item, entry: Entry | None, email: Email, known: Known) -> Decision:
     if email.key in known.tombstones:
-        return _deleted_here(item, entry)
+        return _deleted_here(item, entry, email)
     decided = consent.status_of_new(
         SourceConsent(item.snapshot["consent"]), suppressed=known.suppressed.get((email.key, None))
     )
@@ -164,7 +188,7 @@ def _create(item: Item, entry: Entry | None, email: Email, known: Known) -> Deci
         return _not_applied(item, entry, Outcome.WAITING, OutcomeCode.CONTACT_LIMIT, email)
     values, _, notes = value_changes(item, None, None, known)
     contact = Draft(
-        id=uuid7(),
+        id=new_id(),
         email=email.address,
         email_key=email.key,
         first_name=item.snapshot["first_name"] or None,
@@ -193,7 +217,7 @@ def _update(
     columns: dict[str, Any] = column_changes(item, contact, base, known)
     moved = base is not None and _moved(base, email) and contact.email_key != email.key
     if moved and email.key in known.tombstones:
-        return _deleted_here(item, entry)
+        return _deleted_here(item, entry, email)
     if moved:
         columns |= {"email": email.address, "email_key": email.key}
     values, before, notes = value_changes(item, contact, base, known)

@@ -126,10 +126,13 @@ def allowance_of(rules: Rules, of_turn: int | None) -> int:
 
 async def store(storing: Storing, items: Sequence[Item], allowance: int) -> Stored:
     """Store as many of `items` as `allowance` reaches. What the database refuses is isolated by halving (R15)."""
+    figures = storing.guard.figures if storing.guard else None
     try:
         async with storing.connection.transaction():
             return await _store_together(storing, items, allowance)
     except REFUSALS:
+        if storing.guard and figures:
+            storing.guard.figures = figures  # the halves are counted again
         if not storing.run_is_given:
             storing.run_id = None  # it may have been made just now, and be gone with the savepoint
         if len(items) == 1:

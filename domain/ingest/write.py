@@ -5,15 +5,15 @@ from uuid import UUID
 
 import asyncpg
 import orjson
-from uuid_utils.compat import uuid7
 
-from domain import contact_limit, suppressions, waiting_room
-from domain.database import Connection
+from domain import contact_limit, suppressions
+from domain.database import Connection, new_id
 from domain.effects import ContactChange
 from domain.enums import ContactStatus, Outcome, OutcomeCode
 from domain.ingest.changed import contact_changes
 from domain.ingest.decisions import Decision, Plan
 from domain.ingest.known import Draft, Known
+from domain.records import SourceConsent
 from domain.turns import Turn
 
 
@@ -28,14 +28,13 @@ async def write(connection: Connection, turn: Turn, run_id: UUID, plan: Plan, kn
     """
     new = [decision for decision in plan.decisions if not decision.repeated]
     await _release(connection, turn, known)
+    await _keep_consent(connection, turn.account_id, new)
     await _move_addresses(connection, turn.account_id, new)
-    await _insert_contacts(connection, turn.account_id, run_id, new)
+    await _store_records(connection, turn, run_id, new)
     await _update_contacts(connection, turn.account_id, new)
     await _keep_subscriptions(connection, turn.account_id, new, known)
     await _add_targets(connection, turn.account_id, new)
     await _suppress(connection, turn.account_id, new)
-    await _upsert_ledger(connection, turn, run_id, new)
-    await _insert_outcomes(connection, turn, run_id, [decision for decision in new if decision.is_news])
     await name_successors(connection, turn, known.released.values())
     await contact_limit.count_active(connection, turn.account_id, plan.active_delta)
     if known.queued or plan.held_back:
@@ -51,8 +50,7 @@ async def _tell_waiting(connection: Connection, account_id: UUID, decisions: Seq
         if decision.contact is not None
         and (decision.outcome is Outcome.CREATED or "email_key" in decision.change.columns)
     ]
-    if taken and await waiting_room.mark_due(connection, account_id, taken):
-        await contact_limit.ask_for_draining(connection, account_id)
+    await contact_limit.tell_waiting(connection, account_id, taken)
 
 
 async def _release(connection: Connection, turn: Turn, known: Known) -> None:
@@ -63,6 +61,18 @@ async def _release(connection: Connection, turn: Turn, known: Known) -> None:
             " AND automatic_import_id = $3 AND external_id = ANY($4::text[])",
             turn.account_id, turn.external_account_id, turn.automatic_import_id, list(known.released),
         )  # fmt: skip
+
+
+async def _keep_consent(connection: Connection, account_id: UUID, decisions: Sequence[Decision]) -> None:
+    """What an address declined stays with it: when its contact moves on, and when its contact was deleted here."""
+    moved = [d.contact.id for d in decisions if d.contact and "email_key" in d.change.columns]
+    if moved:
+        await suppressions.suppress_contacts(connection, account_id, moved)
+    gone = {d.gone_key: d.item.snapshot["consent"] for d in decisions if d.gone_key is not None}
+    if gone:
+        await suppressions.bury(connection, account_id, list(gone))
+        denied = [key for key, word in gone.items() if word == SourceConsent.DENIED]
+        await suppressions.suppress(connection, account_id, {(key, None): ContactStatus.UNSUBSCRIBED for key in denied})
 
 
 async def _move_addresses(connection: Connection, account_id: UUID, decisions: Sequence[Decision]) -> None:
@@ -80,24 +90,71 @@ async def _move_addresses(connection: Connection, account_id: UUID, decisions: S
         raise ContactAppeared from error
 
 
-async def _insert_contacts(
-    connection: Connection, account_id: UUID, run_id: UUID, decisions: Sequence[Decision]
-) -> None:
-    created = [d.contact for d in decisions if d.outcome is Outcome.CREATED and d.contact is not None]
-    if not created:
-        return
-    inserted = await connection.execute(
-        """
-        INSERT INTO contact (account_id, id, email, email_key, first_name, last_name, phone, status, field_values,
-            created_by_run_id)
-        SELECT $1, u.*, $2 FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-            $9::text[], $10::jsonb[]) u
-        ON CONFLICT (account_id, email_key) DO NOTHING
-        """,
-        account_id, run_id, *_columns(created),
+STORE = """
+WITH page AS (
+    SELECT * FROM unnest($6::decided_record[])
+), contacts AS (
+    INSERT INTO contact (account_id, id, email, email_key, first_name, last_name, phone, status, field_values,
+        created_by_run_id)
+    SELECT $1, contact_id, email, email_key, first_name, last_name, phone, status, field_values, $5
+    FROM page WHERE outcome = 'CREATED'
+    ON CONFLICT (account_id, email_key) DO NOTHING RETURNING id
+), records AS (
+    INSERT INTO ledger (account_id, external_account_id, automatic_import_id, revision, run_id,
+        external_id, contact_id, email_key, record, digest, applied, state, code)
+    SELECT $1, $2, $3, $4, $5, external_id, contact_id, email_key, record, digest, applied, state, code FROM page
+    ON CONFLICT (account_id, external_account_id, external_id, automatic_import_id) DO UPDATE SET
+        contact_id = excluded.contact_id, email_key = excluded.email_key, record = excluded.record,
+        digest = excluded.digest, applied = excluded.applied, state = excluded.state, code = excluded.code,
+        revision = excluded.revision, run_id = excluded.run_id, due = false, updated_at = now(),
+        -- Whoever joins the waiting room joins it at its end, and then keeps the place.
+        position = CASE WHEN excluded.code = 'CONTACT_LIMIT' AND ledger.code IS DISTINCT FROM 'CONTACT_LIMIT'
+            THEN excluded.position ELSE ledger.position END
+), outcomes AS (
+    INSERT INTO outcome (account_id, day, run_id, automatic_import_id,
+        id, external_id, contact_id, outcome, code, notes, before, after)
+    SELECT $1, (now() AT TIME ZONE 'UTC')::date, $5, $3,
+        outcome_id, external_id, contact_id, outcome, code, notes, before, after
+    FROM page WHERE outcome_id IS NOT NULL
+)
+SELECT count(*) FROM contacts
+"""
+"""New contacts, the ledger's rows and the outcomes. Returns how many contacts there were to make."""
+
+
+async def _store_records(connection: Connection, turn: Turn, run_id: UUID, decisions: Sequence[Decision]) -> None:
+    inserted = await connection.fetchval(
+        STORE, turn.account_id, turn.external_account_id, turn.automatic_import_id, turn.revision, run_id,
+        [_decided(decision) for decision in decisions],
     )  # fmt: skip
-    if _affected(inserted) != len(created):
+    if inserted != sum(decision.outcome is Outcome.CREATED for decision in decisions):
         raise ContactAppeared
+
+
+def _decided(decision: Decision) -> tuple[object, ...]:
+    """The decision as the type `decided_record`."""
+    item, change, contact, outcome = decision.item, decision.change, decision.contact, decision.outcome
+    created = contact if outcome is Outcome.CREATED else None
+    return (
+        item.external_id, decision.contact_id, decision.email_key, item.json, item.digest,
+        orjson.dumps(decision.applied).decode() if decision.applied is not None else None,
+        decision.state, decision.code,
+        *(NOT_CREATED if created is None else _new_contact(created)),
+        new_id() if decision.is_news else None, outcome,
+        orjson.dumps(change.notes).decode() if change.notes else "[]",
+        orjson.dumps(change.before).decode() if change.before else None,
+        # A contact that was created is undone as a whole; what became of an updated one has to be compared.
+        orjson.dumps(change.after, default=str).decode() if outcome is Outcome.UPDATED else None,
+    )  # fmt: skip
+
+
+def _new_contact(contact: Draft) -> tuple[object, ...]:
+    return (
+        contact.email, contact.first_name, contact.last_name, contact.phone, contact.status, _field_values(contact)
+    )  # fmt: skip
+
+
+NOT_CREATED = (None,) * 6
 
 
 async def _update_contacts(connection: Connection, account_id: UUID, decisions: Sequence[Decision]) -> None:
@@ -114,28 +171,22 @@ async def _update_contacts(connection: Connection, account_id: UUID, decisions: 
             """
             UPDATE contact c SET first_name = u.first_name, last_name = u.last_name, phone = u.phone,
                 status = u.status, field_values = u.field_values, updated_at = now()
-            FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                $9::jsonb[]) u (id, email, email_key, first_name, last_name, phone, status, field_values)
+            FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[])
+                u (id, first_name, last_name, phone, status, field_values)
             WHERE c.account_id = $1 AND c.id = u.id
             """,
-            account_id, *_columns(list(changed.values())),
-        )  # fmt: skip
+            account_id,
+            list(changed),
+            [contact.first_name for contact in changed.values()],
+            [contact.last_name for contact in changed.values()],
+            [contact.phone for contact in changed.values()],
+            [contact.status for contact in changed.values()],
+            [_field_values(contact) for contact in changed.values()],
+        )
 
 
-def _columns(contacts: Sequence[Draft]) -> list[list[object]]:
-    return [
-        [contact.id for contact in contacts],
-        [contact.email for contact in contacts],
-        [contact.email_key for contact in contacts],
-        [contact.first_name for contact in contacts],
-        [contact.last_name for contact in contacts],
-        [contact.phone for contact in contacts],
-        [contact.status.value for contact in contacts],
-        [
-            orjson.dumps({key: value for key, value in contact.field_values.items() if value is not None}).decode()
-            for contact in contacts
-        ],
-    ]
+def _field_values(contact: Draft) -> str:
+    return orjson.dumps({key: value for key, value in contact.field_values.items() if value is not None}).decode()
 
 
 async def _keep_subscriptions(
@@ -200,62 +251,6 @@ async def _suppress(connection: Connection, account_id: UUID, decisions: Sequenc
         await suppressions.suppress(connection, account_id, low)
 
 
-def _sparse(column: list[str | None]) -> list[str | None]:
-    """The column, or nothing where it holds nothing: `unnest` fills it up, and asyncpg looks at each element twice."""
-    return column if any(value is not None for value in column) else []
-
-
-async def _upsert_ledger(connection: Connection, turn: Turn, run_id: UUID, decisions: Sequence[Decision]) -> None:
-    await connection.execute(
-        """
-        INSERT INTO ledger (account_id, external_account_id, automatic_import_id, revision, run_id,
-            external_id, contact_id, email_key, record, digest, applied, state, code)
-        SELECT $1, $2, $3, $4, $5, u.* FROM unnest($6::text[], $7::uuid[], $8::text[], $9::jsonb[], $10::bytea[],
-            $11::jsonb[], $12::text[], $13::text[]) u
-        ON CONFLICT (account_id, external_account_id, external_id, automatic_import_id) DO UPDATE SET
-            contact_id = excluded.contact_id, email_key = excluded.email_key, record = excluded.record,
-            digest = excluded.digest, applied = excluded.applied, state = excluded.state, code = excluded.code,
-            revision = excluded.revision, run_id = excluded.run_id, due = false, updated_at = now(),
-            -- Whoever joins the waiting room joins it at its end, and then keeps the place.
-            position = CASE WHEN excluded.code = 'CONTACT_LIMIT' AND ledger.code IS DISTINCT FROM 'CONTACT_LIMIT'
-                THEN excluded.position ELSE ledger.position END
-        """,
-        turn.account_id, turn.external_account_id, turn.automatic_import_id, turn.revision, run_id,
-        [d.item.external_id for d in decisions],
-        [d.contact_id for d in decisions],
-        [d.email_key for d in decisions],
-        [d.item.json for d in decisions],
-        [d.item.digest for d in decisions],
-        _sparse([orjson.dumps(d.applied).decode() if d.applied is not None else None for d in decisions]),
-        [d.state.value for d in decisions],
-        _sparse([d.code for d in decisions]),
-    )  # fmt: skip
-
-
-async def _insert_outcomes(connection: Connection, turn: Turn, run_id: UUID, decisions: Sequence[Decision]) -> None:
-    await connection.execute(
-        """
-        INSERT INTO outcome (account_id, day, run_id, automatic_import_id,
-            id, external_id, contact_id, outcome, code, notes, before, after)
-        SELECT $1, (now() AT TIME ZONE 'UTC')::date, $2, $3, u.* FROM unnest($4::uuid[], $5::text[], $6::uuid[],
-            $7::text[], $8::text[], $9::jsonb[], $10::jsonb[], $11::jsonb[]) u
-        """,
-        turn.account_id, run_id, turn.automatic_import_id,
-        [uuid7() for _ in decisions],
-        [d.item.external_id for d in decisions],
-        [d.contact_id for d in decisions],
-        [d.outcome.value for d in decisions],
-        _sparse([d.code for d in decisions]),
-        [orjson.dumps(d.change.notes).decode() if d.change.notes else "[]" for d in decisions],
-        _sparse([orjson.dumps(d.change.before).decode() if d.change.before else None for d in decisions]),
-        # A contact that was created is undone as a whole; what became of an updated one has to be compared.
-        _sparse([
-            orjson.dumps(d.change.after, default=str).decode() if d.outcome is Outcome.UPDATED else None
-            for d in decisions
-        ]),
-    )  # fmt: skip
-
-
 async def name_successors(connection: Connection, turn: Turn, released: Collection[str]) -> None:
     """An address that nobody holds any more goes to the next record in line, before anything new is read (R6)."""
     if released:
@@ -275,10 +270,6 @@ async def name_successors(connection: Connection, turn: Turn, released: Collecti
             turn.account_id, turn.automatic_import_id, list(released), OutcomeCode.DUPLICATE_EMAIL,
             turn.external_account_id,
         )  # fmt: skip
-
-
-def _affected(status: str) -> int:
-    return int(status.rpartition(" ")[2])
 
 
 REFUSALS = (

@@ -20,6 +20,9 @@ from domain.models import AutomaticImport, ImportPreview
 from domain.queue import Queue
 from domain.records import FieldType
 
+MOST_AT_ONCE = 5
+"""Previews of one account, so that nobody else waits long behind them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewRequest:
@@ -112,6 +115,10 @@ class ImportPreviewRow:
 async def request(viewer: Viewer, wanted: PreviewRequest, *, catalogue: Catalogue, queue: Queue) -> UUID:
     """Ask for a preview, which fills in the background; its id. Refused with every problem of the input at once."""
     account_id = viewer.account_id
+    under_way = ImportPreview.filter(account_id=account_id, state__in=[TaskState.QUEUED, TaskState.RUNNING])
+    if await under_way.count() >= MOST_AT_ONCE:
+        message = f"{MOST_AT_ONCE} previews of your account are under way. Wait until one of them is done."
+        raise Refused(Problem(ErrorCode.TOO_MANY, message))
     external_account = await external_accounts.get(account_id, wanted.external_account_id)
     current = await _edited(account_id, wanted)
     criteria = await import_inputs.checked(

@@ -59,7 +59,9 @@ class Known:
     """Everything the decisions depend on; `plan` keeps it current while it decides.
 
     `rewritten` are the records that a run wrote later which stays; `held` says of contacts why another record holds
-    them. `suppressed` and `tombstones` are of the addresses that may come back.
+    them. `suppressed` and `tombstones` are of the addresses that may come back. Of subscriptions, by contact and list,
+    and of tags: `confirmed` are the subscriptions that the run raised along with their contact, `given_elsewhere` the
+    lists and tags that another import gives the contact too.
     """
 
     contacts: dict[UUID, Present]
@@ -68,8 +70,10 @@ class Known:
     held: Mapping[UUID, UndoCode]
     suppressed: Suppressed
     tombstones: Collection[str]
-    subscriptions: dict[tuple[UUID, UUID], ContactStatus] = field(default_factory=dict)
+    subscriptions: dict[UUID, dict[UUID, ContactStatus]] = field(default_factory=dict)
     tags: set[tuple[UUID, UUID]] = field(default_factory=set)
+    confirmed: set[tuple[UUID, UUID]] = field(default_factory=set)
+    given_elsewhere: set[tuple[UUID, UUID]] = field(default_factory=set)
 
 
 async def load_outcomes(
@@ -108,7 +112,8 @@ async def load(connection: Connection, undoing: Undoing, outcomes: Sequence[Stor
         suppressed=await suppressions.load(connection, undoing.account_id, keys) if keys else {},
         tombstones=await suppressions.buried(connection, undoing.account_id, keys) if keys else set(),
     )
-    await _load_targets(connection, undoing.account_id, known, outcomes)
+    await _load_subscriptions(connection, undoing.account_id, known, outcomes)
+    await _load_targets(connection, undoing, known, outcomes)
     return known
 
 
@@ -189,21 +194,55 @@ async def _load_held(
     return {row["contact_id"]: UndoCode.HELD_ELSEWHERE if row["elsewhere"] else UndoCode.LATER_RUN for row in rows}
 
 
-async def _load_targets(
+async def _load_subscriptions(
     connection: Connection, account_id: UUID, known: Known, outcomes: Sequence[StoredOutcome]
 ) -> None:
-    """What is left of the lists and tags that the run added."""
-    gained = [each.contact_id for each in outcomes if each.after and each.after.keys() & {"lists", "tags"}]
-    if not gained:
+    """Those of the contacts whose lists, address or consent the run changed."""
+    contact_ids = {
+        each.contact_id
+        for each in outcomes
+        if (each.after or {}).keys() & {"lists"} or (each.before or {}).keys() & {"email_key", "status"}
+    }
+    confirmations = {
+        (each.contact_id, each.created_at)
+        for each in outcomes
+        if (each.before or {}).get("status") == ContactStatus.UNCONFIRMED
+    }
+    if not contact_ids:
         return
     for row in await connection.fetch(
-        "SELECT contact_id, list_id, status FROM subscription WHERE account_id = $1 AND contact_id = ANY($2::uuid[])"
-        " ORDER BY contact_id, list_id FOR UPDATE",
-        account_id, gained,
+        "SELECT contact_id, list_id, status, updated_at FROM subscription"
+        " WHERE account_id = $1 AND contact_id = ANY($2::uuid[]) ORDER BY contact_id, list_id FOR UPDATE",
+        account_id, list(contact_ids),
     ):  # fmt: skip
-        known.subscriptions[row["contact_id"], row["list_id"]] = ContactStatus(row["status"])
-    for row in await connection.fetch(
+        contact_id, list_id = row["contact_id"], row["list_id"]
+        known.subscriptions.setdefault(contact_id, {})[list_id] = ContactStatus(row["status"])
+        # The time of its transaction tells who wrote a subscription last.
+        if (contact_id, row["updated_at"]) in confirmations:
+            known.confirmed.add((contact_id, list_id))
+
+
+async def _load_targets(
+    connection: Connection, undoing: Undoing, known: Known, outcomes: Sequence[StoredOutcome]
+) -> None:
+    """What is left of the tags that the run added, and which lists and tags another import gives too."""
+    gained = {each.contact_id for each in outcomes if each.after and each.after.keys() & {"lists", "tags"}}
+    if not gained:
+        return
+    rows = await connection.fetch(
         "SELECT contact_id, tag_id FROM contact_tag WHERE account_id = $1 AND contact_id = ANY($2::uuid[])",
-        account_id, gained,
-    ):  # fmt: skip
-        known.tags.add((row["contact_id"], row["tag_id"]))
+        undoing.account_id, list(gained),
+    )  # fmt: skip
+    known.tags = {(row["contact_id"], row["tag_id"]) for row in rows}
+    rows = await connection.fetch(
+        """
+        SELECT l.contact_id, t.target_id FROM ledger l JOIN (
+            SELECT account_id, automatic_import_id, list_id AS target_id FROM automatic_import_list
+            UNION ALL SELECT account_id, automatic_import_id, tag_id FROM automatic_import_tag
+        ) t ON t.account_id = l.account_id AND t.automatic_import_id = l.automatic_import_id
+        WHERE l.account_id = $1 AND l.contact_id = ANY($2::uuid[]) AND l.automatic_import_id <> $3
+            AND l.state = 'LINKED'
+        """,
+        undoing.account_id, list(gained), undoing.automatic_import_id,
+    )  # fmt: skip
+    known.given_elsewhere = {(row["contact_id"], row["target_id"]) for row in rows}

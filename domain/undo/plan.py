@@ -3,7 +3,7 @@
 Outcomes are decided newest first, each seeing what the ones before it did: a chain of values goes back link by link.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -45,7 +45,8 @@ class Undone:
 class Plan:
     """What undoing a slice of outcomes comes to; `moved` are contacts with their address back, in the order decided.
 
-    `consents` are the opt-outs of addresses that change hands.
+    `consents` are the opt-outs of addresses that change hands, by address and list; `lowered` is what becomes of
+    subscriptions, by contact and list.
     """
 
     undone: list[Undone] = field(default_factory=list)
@@ -54,7 +55,8 @@ class Plan:
     moved: list[tuple[UUID, str, str]] = field(default_factory=list)
     left_lists: list[tuple[UUID, UUID]] = field(default_factory=list)
     left_tags: list[tuple[UUID, UUID]] = field(default_factory=list)
-    consents: dict[str, ContactStatus] = field(default_factory=dict)
+    consents: dict[tuple[str, UUID | None], ContactStatus] = field(default_factory=dict)
+    lowered: dict[tuple[UUID, UUID], ContactStatus] = field(default_factory=dict)
     active_delta: int = 0
 
 
@@ -113,7 +115,7 @@ def _undo_updated(outcome: StoredOutcome, known: Known, result: Plan) -> Undone:
     details = [
         *_restore_columns(outcome, contact),
         *_restore_values(outcome, contact),
-        *_restore_status(outcome, contact),
+        *_restore_status(outcome, contact, known, result),
         *_restore_email(outcome, contact, known, result),
         *_leave_lists(outcome, contact, known, result),
         *_leave_tags(outcome, contact, known, result),
@@ -158,8 +160,8 @@ def _restore_values(outcome: StoredOutcome, contact: Present) -> Iterable[Detail
         yield Detail(kind=UndoneValueKind.FIELD, id=UUID(field_id), code=code)
 
 
-def _restore_status(outcome: StoredOutcome, contact: Present) -> Iterable[Detail]:
-    """Back only where that lowers it: consent is never raised (R9)."""
+def _restore_status(outcome: StoredOutcome, contact: Present, known: Known, result: Plan) -> Iterable[Detail]:
+    """Back only where that lowers it: consent is never raised (R9). What was confirmed with it goes back with it."""
     before, after = outcome.before or {}, outcome.after or {}
     if "status" not in before:
         return
@@ -168,6 +170,13 @@ def _restore_status(outcome: StoredOutcome, contact: Present) -> Iterable[Detail
         code = UndoCode.CHANGED_SINCE
     elif consent.is_lower(wanted, contact.status):
         contact.status = wanted
+        if not _touched_since(outcome, contact):
+            confirmed = {
+                list_id: consent.lower(status, wanted)
+                for list_id, status in known.subscriptions.get(contact.id, {}).items()
+                if (contact.id, list_id) in known.confirmed
+            }
+            _lower_subscriptions(contact, confirmed, known, result)
     else:
         code = UndoCode.CONSENT
     yield Detail(kind=UndoneValueKind.STATUS, code=code)
@@ -185,34 +194,46 @@ def _restore_email(outcome: StoredOutcome, contact: Present, known: Known, resul
     elif key in known.tombstones:
         code = UndoCode.DELETED_HERE
     else:
-        _keep_consent(contact, result)
+        _keep_consent(contact, known, result)
         del known.by_key[contact.email_key]
         known.by_key[key] = contact
         contact.email, contact.email_key = before["email"], key
-        contact.status = consent.lower(contact.status, known.suppressed.get((key, None)), result.consents.get(key))
-        _keep_consent(contact, result)
+        suppressed = {**known.suppressed, **result.consents}
+        contact.status = consent.lower(contact.status, suppressed.get((key, None)))
+        subscriptions = known.subscriptions.get(contact.id, {})
+        _lower_subscriptions(contact, consent.lowered(subscriptions, key, suppressed), known, result)
+        _keep_consent(contact, known, result)
         result.moved.append((contact.id, contact.email, key))
     yield Detail(kind=UndoneValueKind.EMAIL, code=code)
 
 
-def _keep_consent(contact: Present, result: Plan) -> None:
-    """An opt-out belongs to the address: it stays there when the contact leaves it (R9)."""
-    if contact.status in LOW:
-        result.consents[contact.email_key] = consent.lower(contact.status, result.consents.get(contact.email_key))
+def _keep_consent(contact: Present, known: Known, result: Plan) -> None:
+    """An opt-out belongs to the address, list by list too: it stays there when the contact leaves it (R9)."""
+    for list_id, status in {None: contact.status, **known.subscriptions.get(contact.id, {})}.items():
+        if status in LOW:
+            declined = contact.email_key, list_id
+            result.consents[declined] = consent.lower(status, result.consents.get(declined))
+
+
+def _lower_subscriptions(contact: Present, statuses: Mapping[UUID, ContactStatus], known: Known, result: Plan) -> None:
+    known.subscriptions.get(contact.id, {}).update(statuses)
+    result.lowered |= {(contact.id, list_id): status for list_id, status in statuses.items()}
 
 
 def _leave_lists(outcome: StoredOutcome, contact: Present, known: Known, result: Plan) -> Iterable[Detail]:
     for list_id in map(UUID, (outcome.after or {}).get("lists", ())):
         code = None
-        status = known.subscriptions.get((contact.id, list_id))
+        status = known.subscriptions.get(contact.id, {}).get(list_id)
         if status is None:
             code = UndoCode.CHANGED_SINCE
         elif status in LOW:
             code = UndoCode.CONSENT
         elif _touched_since(outcome, contact):
             code = UndoCode.TOUCHED
+        elif (contact.id, list_id) in known.given_elsewhere:
+            code = UndoCode.HELD_ELSEWHERE
         else:
-            del known.subscriptions[contact.id, list_id]
+            del known.subscriptions[contact.id][list_id]
             result.left_lists.append((contact.id, list_id))
         yield Detail(kind=UndoneValueKind.LIST, id=list_id, code=code)
 
@@ -224,6 +245,8 @@ def _leave_tags(outcome: StoredOutcome, contact: Present, known: Known, result: 
             code = UndoCode.CHANGED_SINCE
         elif _touched_since(outcome, contact):
             code = UndoCode.TOUCHED
+        elif (contact.id, tag_id) in known.given_elsewhere:
+            code = UndoCode.HELD_ELSEWHERE
         else:
             known.tags.remove((contact.id, tag_id))
             result.left_tags.append((contact.id, tag_id))

@@ -10,6 +10,8 @@ from domain.models import AutomaticImport, ImportRun
 from domain.queue import Queue
 from domain.undo import begin
 
+PAUSED = "Paused, because runs were undone. Resumed, it leaves what is undone alone until that changes at the service."
+
 
 async def undo_run(viewer: Viewer, run_id: UUID, *, and_later: bool, queue: Queue) -> UUID:
     """Have a run undone, or it and all later ones of its import, in the background. Returns the undo's id.
@@ -29,7 +31,7 @@ async def undo_run(viewer: Viewer, run_id: UUID, *, and_later: bool, queue: Queu
             raise await _refusal(account_id, run_id)
         # Runs of a deleted import can be undone too; there is nothing left to pause then.
         if await AutomaticImport.exists(account_id=account_id, id=import_id, deleted_at=None):
-            await automatic_imports.pause(viewer, import_id)
+            await automatic_imports.pause(viewer, import_id, reason=PAUSED)
         undo_id = await begin.begin(connection, viewer, import_id, run_ids if and_later else [run_id])
     await queue.wake()
     return undo_id

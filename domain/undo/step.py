@@ -9,6 +9,7 @@ import orjson
 from domain import background_tasks, contact_limit, database
 from domain.background_tasks import Task
 from domain.database import Connection
+from domain.enums import Outcome
 from domain.events import RunChanged
 from domain.undo import begin
 from domain.undo.known import Undoing, load, load_outcomes
@@ -18,12 +19,14 @@ from domain.undo.write import count, write
 MAX_OUTCOMES = 500
 """Per transaction, so that nobody waits long behind it."""
 ATTEMPTS = 5
+EXPIRED = "Some of what these runs did was not kept long enough to be undone: correct that by hand. The rest is undone."
 
 
 async def step(task: Task) -> tuple[bool, RunChanged | None]:
     """Undo the next outcomes, newest run first. Returns whether there is more to do, and the run that is now undone.
 
-    `task.progress` is `{"run": how many runs are undone, "outcome": the last one undone of the next}`.
+    `task.progress` is `{"run": how many runs are done, "outcome": the last one undone of the next, "found": how many
+    records of that one, created or updated, were seen}`.
     """
     if not task.progress:
         return await _start(task), None
@@ -60,7 +63,7 @@ async def _start(task: Task) -> bool:
             """,
             task.account_id, task.subject,
         )  # fmt: skip
-        task.progress = {"run": 0, "outcome": None}
+        task.progress = {"run": 0, "outcome": None, "found": 0}
     return True
 
 
@@ -70,7 +73,7 @@ async def _undo(connection: Connection, task: Task) -> tuple[bool, RunChanged | 
         task.account_id, task.subject,
     )  # fmt: skip
     run_ids = [UUID(run_id) for run_id in orjson.loads(row["run_ids"])]
-    index, last = task.progress["run"], task.progress["outcome"]
+    index, last, found = task.progress["run"], task.progress["outcome"], task.progress["found"]
     if index == len(run_ids):
         await _finish(connection, task)
         return False, None
@@ -92,20 +95,27 @@ async def _undo(connection: Connection, task: Task) -> tuple[bool, RunChanged | 
         counts = Counter(orjson.loads(row["counts"])) + Counter(each.result.value for each in planned.undone)
         await count(connection, undoing, counts)
         await contact_limit.count_active(connection, task.account_id, planned.active_delta)
+    found += sum(each.outcome in (Outcome.CREATED, Outcome.UPDATED) for each in outcomes)
     if len(outcomes) == MAX_OUTCOMES:
-        task.progress = {"run": index, "outcome": str(outcomes[-1].id)}
+        task.progress = {"run": index, "outcome": str(outcomes[-1].id), "found": found}
         return True, None
-    task.progress = {"run": index + 1, "outcome": None}
-    return True, await _mark_undone(connection, undoing)
+    task.progress = {"run": index + 1, "outcome": None, "found": 0}
+    return True, await _mark_undone(connection, undoing, found)
 
 
-async def _mark_undone(connection: Connection, undoing: Undoing) -> RunChanged:
-    """Nothing of the run is left to undo."""
+async def _mark_undone(connection: Connection, undoing: Undoing, found: int) -> RunChanged | None:
+    """Nothing of the run is left to undo, unless some of its outcomes were dropped before their turn came."""
     revision = await connection.fetchval(
         "UPDATE import_run SET state = 'UNDONE', revision = revision + 1 WHERE account_id = $1 AND id = $2"
-        " RETURNING revision",
-        undoing.account_id, undoing.run_id,
+        " AND created_count + updated_count <= $3 RETURNING revision",
+        undoing.account_id, undoing.run_id, found,
     )  # fmt: skip
+    if revision is None:
+        await connection.execute(
+            "UPDATE import_undo SET error_message = $3 WHERE account_id = $1 AND id = $2",
+            undoing.account_id, undoing.undo_id, EXPIRED,
+        )  # fmt: skip
+        return None
     return RunChanged(
         account_id=undoing.account_id,
         automatic_import_id=undoing.automatic_import_id,
@@ -116,6 +126,7 @@ async def _mark_undone(connection: Connection, undoing: Undoing) -> RunChanged:
 
 async def _finish(connection: Connection, task: Task) -> None:
     await connection.execute(
-        "UPDATE import_undo SET state = 'COMPLETED', finished_at = now() WHERE account_id = $1 AND id = $2",
+        "UPDATE import_undo SET state = CASE WHEN error_message IS NULL THEN 'COMPLETED' ELSE 'FAILED' END,"
+        " finished_at = now() WHERE account_id = $1 AND id = $2",
         task.account_id, task.subject,
     )  # fmt: skip

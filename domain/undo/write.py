@@ -6,7 +6,7 @@ from uuid import UUID
 import orjson
 from uuid_utils.compat import uuid7
 
-from domain import contact_limit, effects, suppressions, waiting_room
+from domain import contact_limit, effects, suppressions
 from domain.database import Connection
 from domain.effects import ContactChange, Origin
 from domain.undo.known import Known, Undoing
@@ -16,17 +16,16 @@ from domain.undo.plan import Plan
 async def write(connection: Connection, undoing: Undoing, plan: Plan, known: Known) -> None:
     """Suppressions, contacts, their targets, ledger rows and results, in an order that no unique key minds."""
     account_id, removed = undoing.account_id, list(plan.removed)
-    await suppressions.suppress(
-        connection, account_id, {(email_key, None): status for email_key, status in plan.consents.items()}
-    )
+    await suppressions.suppress(connection, account_id, plan.consents)
     await _remove_contacts(connection, account_id, removed)
     # One by one, in the order decided: only so is each address free when the next contact takes it.
     await connection.executemany(
         "UPDATE contact SET email = $3, email_key = $4 WHERE account_id = $1 AND id = $2",
         [(account_id, *move) for move in plan.moved],
     )
-    await _tell_waiting(connection, account_id, [email_key for _, _, email_key in plan.moved])
+    await contact_limit.tell_waiting(connection, account_id, [email_key for _, _, email_key in plan.moved])
     await _restore_contacts(connection, account_id, plan)
+    await _lower_subscriptions(connection, account_id, plan)
     await _leave_targets(connection, account_id, plan)
     await _mark_ledger(connection, undoing, plan, known)
     await _insert_results(connection, undoing, plan)
@@ -38,19 +37,16 @@ async def _remove_contacts(connection: Connection, account_id: UUID, removed: Se
     if removed:
         await suppressions.suppress_contacts(connection, account_id, removed)
         await connection.execute(
-            "UPDATE ledger SET contact_id = NULL, applied = NULL, state = 'UNDONE', code = 'UNDONE', due = false,"
-            " updated_at = now() WHERE account_id = $1 AND contact_id = ANY($2::uuid[])",
+            "UPDATE ledger SET contact_id = NULL, applied = NULL, due = false, updated_at = now(),"
+            # What the service deleted stays deleted.
+            " state = CASE WHEN state = 'DELETED' THEN state ELSE 'UNDONE' END,"
+            " code = CASE WHEN state = 'DELETED' THEN code ELSE 'UNDONE' END"
+            " WHERE account_id = $1 AND contact_id = ANY($2::uuid[])",
             account_id, removed,
         )  # fmt: skip
         await connection.execute(
             "DELETE FROM contact WHERE account_id = $1 AND id = ANY($2::uuid[])", account_id, removed
         )
-
-
-async def _tell_waiting(connection: Connection, account_id: UUID, email_keys: Sequence[str]) -> None:
-    """Whoever waits under an address that has its contact back becomes that contact at once (R11)."""
-    if email_keys and await waiting_room.mark_due(connection, account_id, email_keys):
-        await contact_limit.ask_for_draining(connection, account_id)
 
 
 async def _restore_contacts(connection: Connection, account_id: UUID, plan: Plan) -> None:
@@ -72,6 +68,16 @@ async def _restore_contacts(connection: Connection, account_id: UUID, plan: Plan
             [contact.status.value for contact in contacts],
             [orjson.dumps(contact.field_values).decode() for contact in contacts],
         )
+
+
+async def _lower_subscriptions(connection: Connection, account_id: UUID, plan: Plan) -> None:
+    if plan.lowered:
+        await connection.execute(
+            "UPDATE subscription s SET status = u.status, updated_at = now()"
+            " FROM unnest($2::uuid[], $3::uuid[], $4::text[]) u (contact_id, list_id, status)"
+            " WHERE s.account_id = $1 AND s.contact_id = u.contact_id AND s.list_id = u.list_id",
+            account_id, *zip(*plan.lowered, strict=True), list(plan.lowered.values()),
+        )  # fmt: skip
 
 
 async def _leave_targets(connection: Connection, account_id: UUID, plan: Plan) -> None:
@@ -98,7 +104,7 @@ async def _mark_ledger(connection: Connection, undoing: Undoing, plan: Plan, kno
         "UPDATE ledger SET state = 'UNDONE', code = 'UNDONE', due = false, updated_at = now(),"
         " applied = CASE WHEN state <> 'LINKED' THEN applied END"
         " WHERE account_id = $1 AND external_account_id = $2 AND automatic_import_id = $3"
-        " AND external_id = ANY($4::text[]) AND state <> 'UNDONE'",
+        " AND external_id = ANY($4::text[]) AND state NOT IN ('UNDONE', 'DELETED')",
         undoing.account_id, undoing.external_account_id, undoing.automatic_import_id,
         list({each.outcome.external_id for each in plan.undone} - known.rewritten),
     )  # fmt: skip

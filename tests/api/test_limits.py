@@ -32,7 +32,7 @@ async def test_a_body_is_refused_once_it_is_larger_than_any_honest_one(client: C
         {
             "errors": [
                 {
-                    "message": "The request is larger than 262144 bytes. Send less at a time.",
+                    "message": "The request is larger than 1048576 bytes. Send less at a time.",
                     "extensions": {"code": "TOO_LARGE"},
                 }
             ]

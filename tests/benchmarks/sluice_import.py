@@ -27,6 +27,7 @@ from domain.events import RunChanged
 from domain.models import AutomaticImport, ExternalAccount
 from jobs.reactions import Context
 from jobs.sync_external_account import sync_external_account
+from jobs.worker import collect_rarely
 from tests.benchmarks.measure import Cost, Meter
 from tests.benchmarks.source import SERVICE
 from tests.fakes import RecordingQueue
@@ -133,4 +134,5 @@ async def main(meter: Meter, database_url: str, url: str) -> None:
 
 if __name__ == "__main__":
     os.environ.update(SETTINGS)
+    collect_rarely()
     asyncio.run(main(Meter(sys.argv[1]), *sys.argv[1:]))

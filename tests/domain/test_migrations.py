@@ -2,13 +2,14 @@
 
 import asyncio
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from domain import database
 from tests import databases
-from tests.domain.source import make_source, record
+from tests.domain.source import add_import, make_source, record
 
 SCHEMA = Path(__file__).parent / "schema.txt"
 
@@ -89,6 +90,31 @@ async def test_the_database_refuses_what_must_never_be(database: None, statement
 
     with pytest.raises(asyncpg.CheckViolationError, match=message):
         await fetch(statement)
+
+
+async def test_whatever_is_deleted_takes_its_contacts_and_its_ledger_along_and_nothing_else(database: None) -> None:
+    # Without foreign keys, which would cost every row of a page: triggers do it.
+    acme, umbrella = await make_source("Acme"), await make_source("Umbrella")
+    second = await add_import(acme)
+    for source in (acme, second, umbrella):
+        await source.send(record("ann"), record("ben"))
+
+    await fetch(f"DELETE FROM automatic_import WHERE id = '{second.automatic_import_id}'")
+    assert await owners("ledger", "automatic_import_id") == {
+        acme.automatic_import_id: 2,
+        umbrella.automatic_import_id: 2,
+    }
+    assert await owners("contact", "account_id") == {acme.account_id: 2, umbrella.account_id: 2}
+
+    await fetch(f"DELETE FROM automatic_import WHERE id = '{acme.automatic_import_id}'")
+    await fetch(f"DELETE FROM account WHERE id = '{acme.account_id}'")
+    assert await owners("ledger", "automatic_import_id") == {umbrella.automatic_import_id: 2}
+    assert await owners("contact", "account_id") == {umbrella.account_id: 2}
+
+
+async def owners(table: str, column: str) -> dict[UUID, int]:
+    """How many rows of the table each owner has."""
+    return dict(await fetch(f"SELECT {column}, count(*) FROM {table} GROUP BY 1"))
 
 
 async def fetch(statement: str) -> list[asyncpg.Record]:

@@ -1,12 +1,23 @@
 """Undoing runs, by value: what comes back, what is kept or refused, and why (R20)."""
 
+from uuid import UUID
+
 import pytest
 
 from domain import contacts as book
 from domain import database, subscriptions
 from domain.contacts import FieldGiven, Given
 from domain.enums import ContactStatus, ImportState, RunState
-from domain.models import AutomaticImport, Contact, ContactTag, ExternalAccount, ImportRun, ImportUndo, Tombstone
+from domain.models import (
+    AutomaticImport,
+    Contact,
+    ContactTag,
+    ExternalAccount,
+    ImportRun,
+    ImportUndo,
+    Subscription,
+    Tombstone,
+)
 from domain.records import SourceConsent
 from tests.domain.source import Source, add_import, record
 from tests.domain.undoing import (
@@ -36,6 +47,17 @@ async def set_status(source: Source, email: str, status: ContactStatus) -> None:
 
 async def only_contact(source: Source) -> Contact:
     return await Contact.get(account_id=source.account_id)
+
+
+async def set_subscription(source: Source, status: ContactStatus, list_id: UUID) -> None:
+    """A user changes the only contact's consent to a list."""
+    contact = await only_contact(source)
+    await subscriptions.set_status(viewer(source), contact.id, status, list_id=list_id, queue=RecordingQueue())
+
+
+async def subscriptions_of_only_contact(source: Source) -> dict[UUID, str]:
+    contact = await only_contact(source)
+    return {row.list_id: row.status async for row in Subscription.filter(contact_id=contact.id)}
 
 
 async def details(source: Source) -> list[tuple[str, str | None]]:
@@ -222,6 +244,38 @@ async def test_what_the_old_address_declined_counts_when_it_comes_back(source: S
     await assert_active_contacts_are_counted(source)
 
 
+@pytest.mark.parametrize("low", [ContactStatus.UNSUBSCRIBED, ContactStatus.BOUNCED])
+async def test_what_the_old_address_declined_list_by_list_counts_when_it_comes_back(
+    source: Source, low: ContactStatus
+) -> None:
+    news, offers = await make_list(source.account_id), await make_list(source.account_id)
+    for each in (news, offers):
+        await source.target(list_id=each.id)
+    await run(source, record("ann", "ann@old.com"))
+    await set_subscription(source, low, news.id)
+    second = await run(source, record("ann", "ann@new.com"))
+    await set_subscription(source, ContactStatus.ACTIVE, news.id)
+
+    undo_id = await undo(source, second)
+
+    assert await contacts(source) == {"ann@old.com": "ACTIVE"}
+    assert await subscriptions_of_only_contact(source) == {news.id: low, offers.id: "ACTIVE"}
+    assert await results(undo_id) == [("ann", "RESTORED", None)]
+
+
+async def test_what_was_declined_list_by_list_stays_at_the_address_that_undoing_takes_back(source: Source) -> None:
+    news = await make_list(source.account_id)
+    await source.target(list_id=news.id)
+    await run(source, record("ann", "ann@old.com"))
+    await set_subscription(source, ContactStatus.UNSUBSCRIBED, news.id)
+    second = await run(source, record("ann", "ann@new.com"))
+
+    await undo(source, second)
+    await book.create(viewer(source), Given(email="ann@new.com", list_ids=[news.id]), queue=RecordingQueue())
+
+    assert await list_statuses(source) == {"ann@old.com": "UNSUBSCRIBED", "ann@new.com": "UNSUBSCRIBED"}
+
+
 async def test_two_contacts_that_swapped_addresses_swap_them_back(source: Source) -> None:
     await run(source, record("1", "a@example.com", first_name="One"), record("2", "b@example.com", first_name="Two"))
     middle = await run(source, record("1", "c@example.com"))
@@ -255,6 +309,39 @@ async def test_a_confirmation_is_undone_and_makes_room(source: Source) -> None:
     assert await contacts(source) == {"ann@example.com": "UNCONFIRMED"}
     assert (await only_contact(source)).phone == "1"
     await assert_active_contacts_are_counted(source)
+
+
+async def test_the_lists_that_a_confirmation_confirmed_wait_for_one_again(source: Source) -> None:
+    lists = [await make_list(source.account_id) for _ in range(3)]
+    confirmed, declined, of_user = [each.id for each in lists]
+    for list_id in (confirmed, declined, of_user):
+        await source.target(list_id=list_id)
+    await run(source, record("ann", consent=SourceConsent.PENDING))
+    await set_subscription(source, ContactStatus.ACTIVE, of_user)
+    await set_subscription(source, ContactStatus.UNSUBSCRIBED, declined)
+    second = await run(source, record("ann", consent=SourceConsent.GRANTED))
+    granted = await subscriptions_of_only_contact(source)
+
+    undo_id = await undo(source, second)
+
+    assert granted == {confirmed: "ACTIVE", declined: "UNSUBSCRIBED", of_user: "ACTIVE"}
+    assert await contacts(source) == {"ann@example.com": "UNCONFIRMED"}
+    assert await subscriptions_of_only_contact(source) == granted | {confirmed: "UNCONFIRMED"}
+    assert await results(undo_id) == [("ann", "RESTORED", None)]
+
+
+async def test_a_confirmed_list_stays_confirmed_where_a_user_touched_the_contact_since(source: Source) -> None:
+    news = await make_list(source.account_id)
+    await source.target(list_id=news.id)
+    await run(source, record("ann", consent=SourceConsent.PENDING))
+    second = await run(source, record("ann", consent=SourceConsent.GRANTED))
+    for status in (ContactStatus.UNSUBSCRIBED, ContactStatus.ACTIVE):
+        await set_subscription(source, status, news.id)
+
+    await undo(source, second)
+
+    assert await contacts(source) == {"ann@example.com": "UNCONFIRMED"}
+    assert await subscriptions_of_only_contact(source) == {news.id: "ACTIVE"}
 
 
 async def test_what_was_declined_outlives_the_contact(source: Source) -> None:
@@ -304,6 +391,34 @@ async def test_lists_and_tags_that_a_known_contact_got_are_taken_away_unless_dec
     ]
     assert await list_statuses(source) == {"bob@example.com": "UNSUBSCRIBED", "cid@example.com": "ACTIVE"}
     assert await ContactTag.all().count() == 1
+
+
+@pytest.mark.parametrize("of_other", ["holds", "held"])
+async def test_lists_and_tags_that_another_import_gives_too_are_kept_while_it_holds_the_contact(
+    source: Source, of_other: str
+) -> None:
+    both, alone, vip = (
+        await make_list(source.account_id),
+        await make_list(source.account_id),
+        await make_tag(source.account_id),
+    )
+    await book.create(viewer(source), Given(email="ann@example.com"), queue=RecordingQueue())
+    await source.target(list_id=both.id, tag_id=vip.id)
+    await source.target(list_id=alone.id)
+    other = await add_import(source)
+    await other.target(list_id=both.id, tag_id=vip.id)
+    first = await run(source, record("ann"))
+    second = await run(other, record("ann"))
+    if of_other == "held":
+        await undo(other, second)
+
+    undo_id = await undo(source, first)
+
+    left = {both.id: "ACTIVE"} if of_other == "holds" else {}
+    assert await subscriptions_of_only_contact(source) == left
+    assert await ContactTag.all().count() == len(left)
+    kept = [("ann", "PARTLY_RESTORED", "HELD_ELSEWHERE")] if left else [("ann", "RESTORED", None)]
+    assert await results(undo_id) == kept
 
 
 async def test_undone_records_are_skipped_until_they_change(source: Source) -> None:
@@ -458,3 +573,13 @@ async def test_whoever_waits_under_an_address_that_comes_back_becomes_its_contac
     assert waiting == {"x": ("WAITING", "CONTACT_LIMIT")}
     assert (contact.email, contact.phone) == ("ann@old.com", "1")
     assert await other.ledger() == {"x": ("LINKED", None)}
+
+
+async def test_what_the_service_deleted_stays_deleted_when_its_run_is_undone(source: Source) -> None:
+    run_id = await run(source, record("1"), record("2"))
+    await source.send(deleted=["1"])
+
+    await undo(source, run_id)
+
+    assert await Contact.all().count() == 0
+    assert await source.ledger() == {"1": ("DELETED", None), "2": ("UNDONE", "UNDONE")}

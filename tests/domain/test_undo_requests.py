@@ -8,7 +8,7 @@ import pytest
 from domain import automatic_imports, database
 from domain.enums import ImportState, RunState, TaskState
 from domain.errors import ErrorCode, Refused, TurnSuperseded
-from domain.models import AuditEntry, AutomaticImport, BackgroundTask, Contact, ImportRun, ImportUndo
+from domain.models import AuditEntry, AutomaticImport, BackgroundTask, Contact, ExternalAccount, ImportRun, ImportUndo
 from domain.undo.request import undo_run
 from tests.domain.source import Source, make_source, record
 from tests.domain.undoing import ask, contacts, results, run, undo, viewer, work
@@ -72,6 +72,21 @@ async def test_an_import_is_undone_by_one_undo_at_a_time(source: Source) -> None
     assert await contacts(source) == {}
 
 
+async def test_an_import_is_resumed_when_its_undo_is_done(source: Source) -> None:
+    await ExternalAccount.all().update(health="HEALTHY")
+    run_id, queue = await run(source, record("ann")), RecordingQueue()
+    await ask(source, run_id)
+
+    resuming = automatic_imports.resume(viewer(source), source.automatic_import_id, queue=queue)
+    assert await code_of(resuming) is ErrorCode.UNDO_UNDER_WAY
+    stopped = await AutomaticImport.get(id=source.automatic_import_id)
+    await work(source)
+    resumed = await automatic_imports.resume(viewer(source), source.automatic_import_id, queue=queue)
+
+    assert (stopped.state, resumed.state) == (ImportState.PAUSED, ImportState.ACTIVE)
+    assert queue.woken == 1
+
+
 async def test_a_run_whose_outcomes_are_not_kept_any_more_cannot_be_undone(source: Source) -> None:
     old, new = await run(source, record("ann")), await run(source, record("bob"))
     await database.fetch("UPDATE import_run SET started_at = now() - interval '31 days' WHERE id = $1", old)
@@ -80,6 +95,26 @@ async def test_a_run_whose_outcomes_are_not_kept_any_more_cannot_be_undone(sourc
     assert await code_of(ask(source, old)) is ErrorCode.UNDO_EXPIRED
     await undo(source, new)
     assert await contacts(source) == {"ann@example.com": "ACTIVE"}
+
+
+async def test_an_undo_that_came_too_late_for_some_outcomes_says_so_and_undoes_the_rest(source: Source) -> None:
+    long, short = await run(source, record("ann"), record("bob")), await run(source, record("cid"))
+    undo_id = await ask(source, long, and_later=True)
+    # Its first day is dropped before a worker comes to it.
+    await database.fetch("UPDATE import_run SET started_at = now() - interval '31 days' WHERE id = $1", long)
+    await database.fetch("DELETE FROM outcome WHERE external_id = 'ann'")
+
+    await work(source)
+
+    told = await ImportUndo.get(id=undo_id)
+    states = {each.id: each.state async for each in ImportRun.all()}
+    assert (told.state, told.counts, told.finished_at is not None) == (TaskState.FAILED, {"REMOVED": 2}, True)
+    assert told.error_message == (
+        "Some of what these runs did was not kept long enough to be undone: correct that by hand. The rest is undone."
+    )
+    assert await contacts(source) == {"ann@example.com": "ACTIVE"}
+    assert states == {long: RunState.COMPLETED, short: RunState.UNDONE}
+    assert await code_of(ask(source, long)) is ErrorCode.UNDO_EXPIRED
 
 
 async def test_a_run_of_another_account_is_unknown(source: Source) -> None:

@@ -203,7 +203,7 @@ class Stage:
         return await ImportRun.filter(automatic_import_id=import_id).order_by("id")
 
 
-async def make_stage() -> Stage:
+async def make_stage(remote_identity: str = "me") -> Stage:
     """An external account whose cycle is due now."""
     account = await find_or_create_account("Acme")
     external_account_id = uuid4()
@@ -211,7 +211,7 @@ async def make_stage() -> Stage:
         id=external_account_id,
         account_id=account.id,
         service="scripted",
-        remote_identity="me",
+        remote_identity=remote_identity,
         label="Me",
         credentials=key_ring().seal(orjson.dumps({}), row=external_account_id),
         next_cycle_at=datetime.now(UTC),

@@ -16,12 +16,12 @@ from jobs import background_tasks as work
 from jobs.reactions import Context
 from tests.jobs.scripted import Stage
 
-KIND = TaskKind.APPLY_TARGETS
+KIND = TaskKind.UNDO
 
 
-async def ask(stage: Stage, subject: UUID | None = None) -> None:
+async def ask(stage: Stage, subject: UUID | None = None, *, kind: TaskKind = KIND) -> None:
     async with database.transaction() as connection:
-        await background_tasks.enqueue(connection, stage.account_id, KIND, subject=subject or uuid4())
+        await background_tasks.enqueue(connection, stage.account_id, kind, subject=subject or uuid4())
 
 
 async def claim(stage: Stage) -> Task:
@@ -330,6 +330,51 @@ async def test_a_task_that_every_worker_dies_of_is_given_up(stage: Stage, do: Ca
 
     assert await states() == [TaskState.FAILED]
     assert await tags() == []
+
+
+async def minutes_until_due() -> float:
+    [row] = await database.fetch("SELECT lease_expires_at - now() AS pause FROM background_task")
+    return round(row["pause"].total_seconds() / 60)
+
+
+@pytest.mark.parametrize("kind", sorted(background_tasks.NEVER_GIVEN_UP))
+async def test_what_was_promised_is_tried_until_it_is_done(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, kind: TaskKind
+) -> None:
+    monkeypatch.setattr(work, "STEPS", {kind: failing})
+    await ask(stage, kind=kind)
+    await BackgroundTask.all().update(attempts=background_tasks.MAX_ATTEMPTS - 1)
+    pauses = []
+    for _ in range(3):
+        await stage.work()
+        pauses.append(await minutes_until_due())
+        await come_due()
+    assert pauses == [15, 15, 15]
+    assert await states() == [TaskState.RUNNING]
+
+    monkeypatch.setattr(work, "STEPS", {kind: nothing_done})
+    await stage.work()
+
+    assert await states() == [TaskState.COMPLETED]
+
+
+async def test_what_was_promised_is_tried_again_after_a_long_pause_where_every_worker_dies_of_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = TaskKind.ERASE_CONTACT
+    monkeypatch.setattr(work, "STEPS", {kind: nothing_done})
+    await ask(stage, kind=kind)
+    for _ in range(background_tasks.MAX_ATTEMPTS):
+        await claim(stage)
+        await come_due()
+
+    await stage.work()
+    untouched = (await states(), await minutes_until_due())
+    await come_due()
+    await stage.work()
+
+    assert untouched == ([TaskState.RUNNING], 15)
+    assert await states() == [TaskState.COMPLETED]
 
 
 async def test_waiting_in_the_queue_until_the_lease_is_over_is_no_failure(

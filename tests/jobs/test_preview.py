@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 import pytest
 
 from connectors.base import (
@@ -15,9 +16,9 @@ from connectors.base import (
     TransientError,
     UnexpectedResponseError,
 )
-from domain import database, previews
+from domain import contacts, database, previews
 from domain.account import Viewer
-from domain.enums import Outcome, OutcomeCode, OverwritePolicy, TaskState
+from domain.enums import ContactStatus, Outcome, OutcomeCode, OverwritePolicy, TaskKind, TaskState
 from domain.models import Account, BackgroundTask, ExternalAccount
 from domain.previews import ImportPreviewRow, LimitEffect, PreviewRequest
 from domain.records import FieldSpec, FieldType, SourceConsent
@@ -265,6 +266,49 @@ async def test_a_worker_that_dies_costs_no_more_than_its_own_step(stage: Stage) 
     preview = await shown(stage, preview_id)
     assert (preview.state, preview.count(Outcome.CREATED)) == (TaskState.COMPLETED, 3)
     assert stage.scripts.checkpoints == [None, {"at": "1"}, {"at": "1"}]
+
+
+async def erase(stage: Stage, contact_id: UUID) -> None:
+    viewer = Viewer(account_id=stage.account_id, token_id=stage.account_id, scopes=frozenset())
+    await contacts.delete(viewer, contact_id, erase=True, queue=stage.queue)
+
+
+async def test_nothing_of_an_erased_contact_is_left_in_a_preview_under_way_which_begins_again(stage: Stage) -> None:
+    ann = await make_contact(stage.account_id, "ann@example.com", status=ContactStatus.UNCONFIRMED)
+    preview_id = await ask(stage, page("ann", wait=timedelta(minutes=1)))
+    await stage.work()
+    task = await BackgroundTask.get(kind=TaskKind.PREVIEW)
+    kept = orjson.dumps(task.progress).decode()
+
+    await erase(stage, ann.id)
+
+    after = await BackgroundTask.get(kind=TaskKind.PREVIEW)
+    assert "ann@example.com" in kept
+    assert (after.progress, after.state, after.lease_expires_at) == ({}, TaskState.RUNNING, task.lease_expires_at)
+    assert (await shown(stage, preview_id)).examples == []
+    stage.scripts.steps["main"] = [page("bob")]
+    await later(stage)
+    preview = await shown(stage, preview_id)
+    assert (preview.state, preview.count(Outcome.CREATED), preview.records_read) == (TaskState.COMPLETED, 1, 1)
+    assert stage.scripts.checkpoints == [None, None]
+
+
+async def test_what_a_worker_read_of_a_contact_that_is_erased_meanwhile_is_not_kept(stage: Stage) -> None:
+    ann = await make_contact(stage.account_id, "ann@example.com", status=ContactStatus.UNCONFIRMED)
+
+    async def erase_now() -> None:
+        await erase(stage, ann.id)
+
+    preview_id = await ask(stage, page("ann"), erase_now, page("bob"))
+    await stage.work()
+
+    task = await BackgroundTask.get(kind=TaskKind.PREVIEW)
+    assert (task.progress, task.state, task.attempts) == ({}, TaskState.RUNNING, 0)
+    assert (await shown(stage, preview_id)).examples == []
+    stage.scripts.steps["main"] = [page("bob")]
+    await stage.work()
+    assert (await shown(stage, preview_id)).state == TaskState.COMPLETED
+    assert stage.scripts.checkpoints == [None, None]
 
 
 async def test_a_checkpoint_that_expires_meanwhile_begins_the_reading_again_once(stage: Stage) -> None:

@@ -1,6 +1,7 @@
 """R9: an import never raises UNSUBSCRIBED or BOUNCED, whatever comes."""
 
 import itertools
+from collections import Counter
 from uuid import UUID
 
 import asyncpg
@@ -9,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from domain import consent, database
+from domain import consent, contacts, database, subscriptions
 from domain.account import email_hash
+from domain.contacts import Given
 from domain.credentials import key_ring
-from domain.enums import ContactStatus
+from domain.enums import ContactStatus, Outcome
 from domain.models import Account, Contact, ContactList, Subscription, Suppression, Tombstone
 from domain.records import SourceConsent
+from tests.domain import undoing
 from tests.domain.source import Source, add_import, record
+from tests.fakes import RecordingQueue
 
 LOW = (ContactStatus.UNSUBSCRIBED, ContactStatus.BOUNCED)
 KNOWN = list(itertools.product(LOW, SourceConsent, [None, *SourceConsent], [None, *LOW]))
@@ -217,3 +221,68 @@ async def test_the_database_refuses_a_raise_that_names_no_user(
 
     rows = await database.fetch(f"SELECT status FROM {table}")
     assert [row["status"] for row in rows] == [low]
+
+
+async def test_whom_a_user_deleted_here_does_not_come_back_under_a_new_address(source: Source) -> None:
+    await source.send(record("1", "ann@example.com", consent=SourceConsent.GRANTED))
+    await contacts.delete(undoing.viewer(source), (await Contact.get()).id, queue=RecordingQueue())
+
+    await source.send(record("1", "ann@example.org", consent=SourceConsent.GRANTED))
+    # Nor as another record, now that the address is known to be hers.
+    await source.send(record("2", "ann@example.org", consent=SourceConsent.GRANTED))
+
+    assert await Contact.all().count() == 0
+    assert await source.ledger() == {"1": ("SKIPPED", "DELETED_HERE"), "2": ("SKIPPED", "DELETED_HERE")}
+
+
+@pytest.mark.parametrize("email", [None, "no address", "ann@example.org"])
+async def test_nothing_of_an_erased_person_comes_back_into_the_ledger(source: Source, email: str | None) -> None:
+    await source.send(record("1", "ann@example.com", phone="1"))
+    await contacts.delete(undoing.viewer(source), (await Contact.get()).id, erase=True, queue=RecordingQueue())
+
+    await source.send(record("1", email, phone="2", first_name="Ann"))
+
+    [row] = await database.fetch("SELECT record::text, applied, email_key, code FROM ledger")
+    assert tuple(row) == ("{}", None, None, "DELETED_HERE")
+
+
+async def test_the_opt_out_of_somebody_deleted_here_is_remembered(source: Source) -> None:
+    await source.send(record("1", "ann@example.com", consent=SourceConsent.GRANTED))
+    await contacts.delete(undoing.viewer(source), (await Contact.get()).id, queue=RecordingQueue())
+    await source.send(record("1", "ann@example.com", consent=SourceConsent.DENIED))
+
+    await contacts.create(undoing.viewer(source), Given(email="ann@example.com"), queue=RecordingQueue())
+
+    assert await status() == ContactStatus.UNSUBSCRIBED
+
+
+async def test_the_opt_out_of_a_duplicate_is_heard(source: Source) -> None:
+    stored = await source.send(
+        record("1", "ann@example.com", consent=SourceConsent.GRANTED),
+        record("2", "ann@example.com", consent=SourceConsent.DENIED),
+    )
+
+    assert stored.counts == Counter({Outcome.CREATED: 1, Outcome.SKIPPED: 1})
+    assert await status() == ContactStatus.UNSUBSCRIBED
+    assert await Suppression.filter(list_id=None, status="UNSUBSCRIBED").count() == 1
+    assert (await Account.get()).active_contacts == 0
+
+
+async def test_what_an_address_declined_list_by_list_stays_when_its_contact_moves_on(source: Source) -> None:
+    news = await ContactList.create(account_id=source.account_id, name="News")
+    await source.target(list_id=news.id)
+    await source.send(record("1", "ann@a.example"))
+    await subscriptions.set_status(
+        undoing.viewer(source),
+        (await Contact.get()).id,
+        ContactStatus.UNSUBSCRIBED,
+        list_id=news.id,
+        queue=RecordingQueue(),
+    )
+    await source.send(record("1", "ann@b.example"))
+    await source.send(record("1", "ann@c.example"))
+
+    await source.send(record("2", "ann@a.example"), record("3", "ann@b.example"))
+
+    low = [row.status async for row in Subscription.filter(list_id=news.id)]
+    assert low == [ContactStatus.UNSUBSCRIBED] * 3

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain import reviews
+from domain import import_runs, reviews
 from domain.account import Viewer
 from domain.enums import ContactStatus, ImportState, Outcome, RunState
 from domain.errors import ErrorCode, Refused
@@ -177,6 +177,19 @@ async def test_what_does_not_wait_for_review_cannot_be_judged(source: Source) ->
     with pytest.raises(Refused) as refused:
         await reviews.drop(viewer(source), source.automatic_import_id)
     assert [problem.code for problem in refused.value.problems] == [ErrorCode.NOT_FOUND]
+
+
+async def test_a_run_in_review_is_judged_not_cancelled(source: Source) -> None:
+    await source.send(*before(6))
+    await source.send(*after("blanked", 6))
+    run = await the_run()
+
+    with pytest.raises(Refused) as refused:
+        await import_runs.cancel(source.account_id, run.id)
+
+    await run.refresh_from_db()
+    assert [problem.code for problem in refused.value.problems] == [ErrorCode.NEEDS_REVIEW]
+    assert (run.state, run.cancel_requested) == (RunState.NEEDS_REVIEW, False)
 
 
 async def test_an_opt_out_here_is_not_the_sources_doing(source: Source) -> None:

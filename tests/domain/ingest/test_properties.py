@@ -36,6 +36,12 @@ INVARIANTS = {
     "a linked record has its contact": """
         SELECT count(*) FROM ledger l LEFT JOIN contact c ON c.account_id = l.account_id AND c.id = l.contact_id
         WHERE l.state = 'LINKED' AND c.id IS NULL""",
+    "no contact is without its account": """
+        SELECT count(*) FROM contact c WHERE NOT EXISTS (SELECT FROM account a WHERE a.id = c.account_id)""",
+    "no ledger row is without its import": """
+        SELECT count(*) FROM ledger l WHERE NOT EXISTS (SELECT FROM automatic_import i
+            WHERE i.account_id = l.account_id AND i.external_account_id = l.external_account_id
+                AND i.id = l.automatic_import_id)""",
     "every contact is some record's": """
         SELECT count(*) FROM contact c WHERE NOT EXISTS (SELECT FROM outcome o
             WHERE o.account_id = c.account_id AND o.contact_id = c.id AND o.outcome = 'CREATED')""",

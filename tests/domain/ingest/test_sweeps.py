@@ -1,10 +1,12 @@
 """R16: what counts as deleted at the source, and what then becomes of contacts."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
-from domain import ingest, sweeps, turns
+from domain import contacts, ingest, sweeps, turns
+from domain.account import Viewer
 from domain.database import fetch, transaction
 from domain.enums import ContactStatus, DeletionPolicy
 from domain.models import Account, AutomaticImport, Contact, ContactTag, ImportRun, Suppression
@@ -12,6 +14,7 @@ from domain.records import SourceConsent
 from tests.configuration import Configure
 from tests.domain.source import Source, make_source, record
 from tests.factories import make_list, make_tag
+from tests.fakes import RecordingQueue
 
 
 async def sweep(source: Source, *names: str) -> None:
@@ -217,3 +220,51 @@ async def test_a_small_part_of_the_known_records_never_stops_a_sweep(source: Sou
     await sweep(source, *names[2:])
 
     assert (await AutomaticImport.get()).state == "ACTIVE"
+
+
+async def test_every_new_record_of_a_page_that_was_stored_in_parts_is_known_to_the_next_sweep(source: Source) -> None:
+    await sweep(source, "a")
+    page = [record("n1"), record("n2")]
+    await source.send(*page, allowance=1)
+    await source.send(*page, start=1)
+
+    await sweep(source, "a")
+    await sweep(source, "a")
+
+    assert await deleted(source) == ["n1", "n2"]
+
+
+async def test_policy_unsubscribe_spares_whom_another_record_of_the_service_is(database: None) -> None:
+    source = await make_source(deletion_policy=DeletionPolicy.UNSUBSCRIBE)
+    await source.send(record("1", "ann@example.com"), record("2", "ann@example.com"))
+
+    # The service merged the two.
+    await source.send(deleted=["1"])
+    await source.ingest_due()
+
+    assert (await source.ledger())["2"] == ("LINKED", None)
+    assert (await Contact.get()).status == ContactStatus.ACTIVE
+
+
+async def test_deletions_here_and_at_the_source_never_wait_for_each_other_in_a_circle(database: None) -> None:
+    source = await make_source(deletion_policy=DeletionPolicy.UNSUBSCRIBE)
+    names = [f"p{n:03}" for n in range(120)]
+    await source.send(*(record(name) for name in names))
+    ids = [contact.id async for contact in Contact.all().order_by("email_key")]
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    before = await fetch(deadlocks)
+    viewer = Viewer(account_id=source.account_id, token_id=source.account_id, scopes=frozenset())
+
+    async def here() -> None:
+        for contact_id in ids[:40]:
+            await contacts.delete(viewer, contact_id, queue=RecordingQueue())
+
+    async def there() -> None:
+        for start in range(0, len(names), 10):
+            await source.send(deleted=names[start : start + 10])
+
+    await asyncio.gather(here(), there())
+    await fetch("SELECT pg_stat_force_next_flush()")
+
+    assert await fetch(deadlocks) == before
+    assert await Contact.filter(status=ContactStatus.ACTIVE).count() == 0

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 
-from domain import contact_limit, database
+from domain import automatic_imports, contact_limit, database, waiting_room
 from domain.enums import ContactStatus, ImportState, Outcome, RunTrigger, TaskKind
 from domain.models import (
     Account,
@@ -18,6 +18,7 @@ from domain.models import (
 from domain.records import SourceConsent
 from tests.configuration import Configure
 from tests.domain.source import Source, add_import, make_source, record
+from tests.domain.undoing import viewer
 
 
 async def set_limit(contacts: int) -> None:
@@ -156,6 +157,36 @@ async def test_a_deletion_at_the_source_gives_the_place_up(source: Source) -> No
 
     assert await emails() == ["b@example.com"]
     assert await source.ledger() == {"a": ("DELETED", None), "b": ("LINKED", None)}
+
+
+async def test_a_confirmation_of_an_import_that_is_deleted_leaves_the_line(source: Source) -> None:
+    await set_limit(0)
+    await source.send(record("ann", consent=SourceConsent.PENDING), record("bob"))
+    await source.send(record("ann", consent=SourceConsent.GRANTED))
+    before = await source.ledger()
+
+    await automatic_imports.delete(viewer(source), source.automatic_import_id)
+
+    assert before == {"ann": ("LINKED", "CONTACT_LIMIT"), "bob": ("WAITING", "CONTACT_LIMIT")}
+    assert await source.ledger() == {"ann": ("LINKED", None)}
+    async with database.transaction() as connection:
+        assert not await waiting_room.is_used(connection, source.account_id)
+
+
+async def test_a_confirmation_that_left_the_line_is_acted_on_when_it_is_read_again(source: Source) -> None:
+    await set_limit(0)
+    await source.send(record("ann", consent=SourceConsent.PENDING))
+    await source.send(record("ann", consent=SourceConsent.GRANTED))
+    # As new criteria do.
+    await waiting_room.leave(source.account_id, source.automatic_import_id)
+    await set_limit(1)
+
+    assert await source.let_in() == Counter()
+    stored = await source.send(record("ann", consent=SourceConsent.GRANTED))
+
+    assert stored.counts == Counter({Outcome.UPDATED: 1})
+    assert (await Contact.get()).status == ContactStatus.ACTIVE
+    assert await source.ledger() == {"ann": ("LINKED", None)}
 
 
 async def test_where_the_address_has_a_contact_by_now_it_is_updated_at_once(source: Source) -> None:

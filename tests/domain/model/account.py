@@ -1,7 +1,7 @@
 """What the model knows: dictionaries and dataclasses, named with product.md's words. No rules, no database."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,8 @@ from domain.enums import (
     RunState,
     RunStop,
     RunTrigger,
+    UndoCode,
+    UndoResult,
 )
 from domain.records import Record
 
@@ -36,6 +38,8 @@ class Contact:
     values: dict[str, Any] = field(default_factory=dict)
     lists: dict[str, ContactStatus] = field(default_factory=dict)
     tags: set[str] = field(default_factory=set)
+    touched: int = 0
+    """When a user last changed it, by the account's clock; 0: never."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -56,11 +60,36 @@ class Entry:
     key: str | None = None
     due: bool = False
     kept: bool = True
+    run: "Run | None" = None
+    """The one that wrote it last."""
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
+class StoredOutcome:
+    """An outcome with a row of its own: what it changed of `contact`, as it was and as it is written.
+
+    `lists` and `tags` are those that it added to a known contact, `confirmed` the lists that a confirmation reached;
+    `at` is when, by the account's clock.
+    """
+
+    of: "Import"
+    external_id: str
+    outcome: Outcome
+    code: OutcomeCode | None
+    at: int
+    contact: Contact | None = None
+    before: Mapping[str, Any] = field(default_factory=dict)
+    after: Mapping[str, Any] = field(default_factory=dict)
+    values_before: Mapping[str, Any] = field(default_factory=dict)
+    values_after: Mapping[str, Any] = field(default_factory=dict)
+    lists: Collection[str] = ()
+    tags: Collection[str] = ()
+    confirmed: Set[str] = frozenset()
+
+
+@dataclass(eq=False, kw_only=True)
 class Run:
-    """A run: `outcomes` are the stored ones as (external id, outcome, code), in their order."""
+    """A run: `outcomes` are the stored ones, in their order; `undone` is what undoing each of them came to."""
 
     trigger: RunTrigger
     state: RunState = RunState.QUEUED
@@ -71,16 +100,36 @@ class Run:
     counts: Counter[Outcome] = field(default_factory=Counter)
     protected: int = 0
     deleted: int = 0
-    outcomes: list[tuple[str, Outcome, OutcomeCode | None]] = field(default_factory=list)
+    silenced: Counter[str] = field(default_factory=Counter)
+    outcomes: list[StoredOutcome] = field(default_factory=list)
+    undone: list[tuple[str, UndoResult, UndoCode | None]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class NewTargets:
-    """Lists and tags that an edit added, to be given to what was in the ledger then."""
+    """Lists and tags that an edit added, to be given to what was in the import's ledger then."""
 
+    of: "Import"
     lists: frozenset[str]
     tags: frozenset[str]
     external_ids: frozenset[str]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Undoing:
+    """Runs of an import that are to be undone, newest first."""
+
+    of: "Import"
+    runs: Sequence[Run]
+
+
+@dataclass(frozen=True)
+class Draining:
+    """There may be room for those who wait."""
+
+
+Task = NewTargets | Undoing | Draining
+"""What a worker does in the background."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -105,7 +154,6 @@ class Import:
     served_until: float | None = None
     ledger: dict[str, Entry] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
-    new_targets: list[NewTargets] = field(default_factory=list)
 
     @property
     def is_on(self) -> bool:
@@ -151,10 +199,11 @@ class Account:
     auto_upgrade: bool = False
     now: float = 0
     places: int = 0
+    clock: int = 0
     contacts: list[Contact] = field(default_factory=list)
     suppressed: dict[tuple[str, str | None], ContactStatus] = field(default_factory=dict)
     tombstones: set[str] = field(default_factory=set)
-    draining_is_asked_for: bool = False
+    tasks: list[Task] = field(default_factory=list)
     external_accounts: dict[str, ExternalAccount] = field(default_factory=dict)
     imports: dict[str, Import] = field(default_factory=dict)
 
@@ -171,27 +220,40 @@ class Account:
         """Its imports, oldest first, deleted ones included."""
         return (each for each in self.imports.values() if each.external_account == external_account)
 
+    def runs(self, each: Import) -> bool:
+        """Whether an import is to be checked, and can be."""
+        return each.is_on and self.external_accounts[each.external_account].is_healthy
+
     @property
     def line(self) -> list[Entry]:
-        """R11: the waiting room, one first-come queue; confirmations without room are in it, paused imports not."""
-        rows = [entry for each in self.imports.values() if each.is_on for entry in each.ledger.values()]
+        """R11: the waiting room, one first-come queue, confirmations without room included; of imports that run."""
+        rows = [entry for each in self.imports.values() if self.runs(each) for entry in each.ledger.values()]
         return sorted((e for e in rows if e.code is OutcomeCode.CONTACT_LIMIT), key=lambda entry: entry.place)
 
     def upgrade(self, wanted: int) -> bool:
-        """R11: with auto-upgrade, on to the lowest plan with room for so many more, or to the ceiling, which is the
-        highest here. Returns whether that helps.
+        """R11: with auto-upgrade, on to the next plan until there is room for so many more. Returns whether there is.
+
+        The ceiling is the highest plan here.
         """
-        higher = sorted(limit for limit in self.plans if limit > self.limit)
-        if not self.auto_upgrade or not higher or self.limit - self.active >= wanted:
-            return self.limit - self.active >= wanted
-        self.limit = next((limit for limit in higher if limit - self.active >= wanted), higher[-1])
+        while self.limit - self.active < wanted:
+            if not self.climb():
+                return False
+        return True
+
+    def climb(self) -> bool:
+        """R11: on to the next plan, if it may be. Whoever needs room looks what that comes to, and climbs again."""
+        higher = [limit for limit in self.plans if limit > self.limit]
+        if not self.auto_upgrade or not higher:
+            return False
+        self.limit = min(higher)
         self.ask_for_draining()
         return True
 
     def ask_for_draining(self) -> None:
         """R11: there may be room, which whoever waits is to get at once."""
         rows = (entry for each in self.imports.values() for entry in each.ledger.values())
-        self.draining_is_asked_for |= any(entry.code is OutcomeCode.CONTACT_LIMIT for entry in rows)
+        if Draining() not in self.tasks and any(entry.code is OutcomeCode.CONTACT_LIMIT for entry in rows):
+            self.tasks.append(Draining())
 
     @contextmanager
     def making_room(self) -> Iterator[None]:
@@ -200,6 +262,11 @@ class Account:
         yield
         if self.active < before:
             self.ask_for_draining()
+
+    def tick(self) -> int:
+        """A moment later than all before."""
+        self.clock += 1
+        return self.clock
 
     def next_place(self) -> int:
         """A place at the end of every line."""

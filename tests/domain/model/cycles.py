@@ -8,18 +8,17 @@ from connectors.base import Page
 from domain.enums import (
     ExternalAccountHealth,
     ImportState,
-    LedgerState,
-    Outcome,
-    OutcomeCode,
     RunState,
     RunStop,
-    RunTrigger,
 )
 from domain.records import Record
-from tests.domain.model import here, rules
-from tests.domain.model.account import Account, Entry, ExternalAccount, Import, Run
+from tests.domain.model import here
+from tests.domain.model.account import Account, Draining, ExternalAccount, Import, NewTargets, Task, Undoing
 from tests.domain.model.runs import finish, run_with_news, run_without_news
 from tests.domain.model.service import A_WHILE, FRIENDS, Book, Fault, Faults, Planned
+from tests.domain.model.storing import cap_left, drain, store
+from tests.domain.model.undo import undo_runs
+from tests.domain.model.writing import give_new_targets, tell_deleted
 
 LEASE = 45.0
 
@@ -66,11 +65,8 @@ class Cycles:
 
     def work(self) -> None:
         """A worker looks: it claims the external accounts that are due, and serves them one after the other."""
-        for each in self.account.imports.values():
-            rules.give_new_targets(self.account, each)
-        if self.account.draining_is_asked_for:
-            self.drain()
-            self.account.draining_is_asked_for = False
+        while self.account.tasks:
+            self._do(self.account.tasks.pop(0))
         claimed = [external for _, external in sorted(self.account.external_accounts.items()) if self._claim(external)]
         for external in claimed:
             try:
@@ -81,6 +77,15 @@ class Cycles:
                     continue
                 again_at = self.account.now
             self._release(external, again_at)
+
+    def _do(self, task: Task) -> None:
+        match task:
+            case NewTargets():
+                give_new_targets(self.account, task)
+            case Undoing():
+                undo_runs(self.account, task)
+            case Draining():
+                drain(self.account)
 
     def _claim(self, external: ExternalAccount) -> bool:
         """R1, R4: the claim opens the window that is now, with the whole cap. R14: dead workers' leases are taken."""
@@ -116,16 +121,16 @@ class Cycles:
         Returns when to come back, where that is before the next window.
         """
         due = [each for each in self.account.imports_of(external.name) if self._is_due(each, external)]
-        if not due or not external.is_healthy:
+        if not external.is_healthy:
             return None
-        self.drain(due)
+        drain(self.account, [*self.account.imports_of(external.name)])
         readings = deque(self._open(each) for each in sorted(due, key=lambda each: each.served_until or 0))
         turns_left = share = 0
         again_at: list[float] = []
         while readings:
             if turns_left == 0:
                 turns_left = len(readings)
-                share = max(1, self._left(external) // turns_left)
+                share = max(1, cap_left(self.account, external) // turns_left)
             turns_left -= 1
             reading = readings.popleft()
             try:
@@ -145,37 +150,6 @@ class Cycles:
                     break
         return min(again_at, default=None)
 
-    def drain(self, only: Sequence[Import] | None = None) -> None:
-        """Let in who waits, as far as room and caps reach, import by import; each in a run of its own."""
-        account, runs = self.account, dict[str, Run]()
-        while True:
-            line = account.line
-            names = [name for entry in line for name, each in account.imports.items() if entry in each.ledger.values()]
-            for name in dict.fromkeys(names):
-                into = account.imports[name]
-                if (only is None or into in only) and self._let_in(into, line, runs):
-                    break
-            else:
-                return
-
-    def _let_in(self, into: Import, line: Sequence[Entry], runs: dict[str, Run]) -> bool:
-        """Those whose turn it is, and those whose address has a contact by now, in their order."""
-        external, room = self.account.external_accounts[into.external_account], self.account.limit - self.account.active
-        if room < 1 and self._left(external) and self.account.upgrade(min(len(line), self._left(external))):
-            room = self.account.limit - self.account.active
-        head = [e for e in line if e in into.ledger.values() and (e in line[: max(0, room)] or e.due)]
-        if not head or not self._left(external):
-            return False
-        if into.name not in runs:
-            runs[into.name] = Run(trigger=RunTrigger.ROOM, state=RunState.COMPLETED, found_something=True)
-            into.runs.append(runs[into.name])
-        records = [entry.seen for entry in head if entry.seen]
-        self._store(external, into, records, self._left(external), again=True, run=runs[into.name])
-        return True
-
-    def _left(self, external: ExternalAccount) -> int:
-        return max(0, self.account.cap - external.used)
-
     def _open(self, each: Import) -> Reading:
         if each.open_run is not None:
             each.open_run.state, each.open_run.error = RunState.RUNNING, None
@@ -191,11 +165,11 @@ class Cycles:
 
     def _turn(self, external: ExternalAccount, reading: Reading, share: int) -> bool:
         """What is due from the ledger before anything new is read (R6), else a page. Returns whether it goes on."""
-        into, left = reading.of, min(share, self._left(external))
+        into, left = reading.of, min(share, cap_left(self.account, external))
         due = sorted((e for e in into.ledger.values() if e.due), key=lambda entry: entry.place)
         if due:
             hold(reading)
-            stored = self._store(external, into, [entry.seen for entry in due if entry.seen], left, again=True)
+            stored = store(self.account, into, [entry.seen for entry in due if entry.seen], left, again=True)
             return self._goes_on(external, reading, whole=stored > 0)
         if reading.page is None:
             reading.page = self._request(reading)
@@ -204,12 +178,12 @@ class Cycles:
                 return False
             reading.rest = reading.page.records
         hold(reading)
-        stored = self._store(external, into, reading.rest, left)
+        stored = store(self.account, into, reading.rest, left)
         reading.rest = reading.rest[stored:]
         whole = not reading.rest
         if whole:
             with self.account.making_room():
-                gone = rules.tell_deleted(self.account, into, reading.page.deleted_ids)
+                gone = tell_deleted(self.account, into, reading.page.deleted_ids)
             if gone:
                 run_with_news(into).deleted += gone
             into.checkpoint = reading.page.checkpoint
@@ -217,7 +191,7 @@ class Cycles:
         return self._goes_on(external, reading, whole=whole)
 
     def _goes_on(self, external: ExternalAccount, reading: Reading, *, whole: bool) -> bool:
-        if whole or self._left(external):
+        if whole or cap_left(self.account, external):
             return True
         self._complete(external, reading, stopped_by=RunStop.CAP)
         return False
@@ -241,68 +215,6 @@ class Cycles:
                 here.change_criteria(self.account, met.meanwhile, FRIENDS)
             case _:
                 raise FaultError(met.fault)
-
-    def _store(
-        self,
-        external: ExternalAccount,
-        into: Import,
-        records: Sequence[Record],
-        left: int,
-        *,
-        again: bool = False,
-        run: Run | None = None,
-    ) -> int:
-        """R4: the cut is before the first record that costs more than is left. R17: each is counted once.
-
-        `run` is that of a draining.
-        """
-        with self.account.making_room():
-            decisions = self._write_page(external, into, records, left, again=again, draining=run is not None)
-        if decisions:
-            has_news = any(each.news for each, _ in decisions)
-            run = run or (run_with_news(into) if has_news else run_without_news(into))
-            for decision, is_row in decisions:
-                run.counts[decision.outcome] += 1
-                run.protected += decision.protected
-                if is_row:
-                    run.outcomes.append((decision.record.external_id, decision.outcome, decision.code))
-        return len(decisions)
-
-    def _write_page(
-        self,
-        external: ExternalAccount,
-        into: Import,
-        records: Sequence[Record],
-        left: int,
-        *,
-        again: bool,
-        draining: bool,
-    ) -> Sequence[tuple[rules.Decision, bool]]:
-        """The decisions as far as the cap reaches, and whether each has an outcome row."""
-        account, decisions, let_go = self.account, [], set()
-        for record in records:
-            decision = rules.decide(account, into, record, again=again, draining=draining)
-            if decision.news and decision.code is OutcomeCode.CONTACT_LIMIT and account.auto_upgrade:
-                if left == 0:
-                    break  # R4 comes first: what is behind the cap's cut is not read, and no plan is left for it
-                if account.upgrade(1):
-                    decision = rules.decide(account, into, record, again=again, draining=draining)
-            if decision.cost > left:
-                break
-            left -= decision.cost
-            external.used += decision.cost
-            if decision.news:
-                before = into.ledger.get(record.external_id)
-                is_row = before is None or is_told_apart(decision, before.seen, before.state, before.code)
-                if before and (before.state is LedgerState.LINKED or before.due):
-                    let_go.add(before.key)
-                rules.write(account, into, decision)
-            else:
-                is_row = False
-            decisions.append((decision, is_row))
-        # R6: a page counts as read when it came: the next in order is looked for when it is stored.
-        rules.succeed(into, let_go)
-        return decisions
 
     def _react(self, external: ExternalAccount, reading: Reading, others: Sequence[Reading], fault: Fault) -> bool:
         """Returns whether the import has another turn."""
@@ -360,11 +272,3 @@ def hold(reading: Reading) -> None:
     """R14: nothing is stored for an import that was changed meanwhile."""
     if reading.revision != reading.of.revision:
         raise SupersededError
-
-
-def is_told_apart(decision: rules.Decision, seen: Record | None, state: LedgerState, code: OutcomeCode | None) -> bool:
-    """R17: an outcome row is stored only where outcome, code or digest differs from the ledger's."""
-    if decision.outcome in (Outcome.CREATED, Outcome.UPDATED):
-        return True
-    same_state = state == (LedgerState.LINKED if decision.outcome is Outcome.UNCHANGED else decision.outcome.value)
-    return not same_state or code is not decision.code or seen != decision.record

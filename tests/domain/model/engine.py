@@ -28,6 +28,7 @@ from domain.enums import ContactStatus
 from domain.errors import Refused
 from domain.import_inputs import ImportChanges, NewImport
 from domain.models import ContactList, ExternalAccount, Tag
+from domain.undo.request import undo_run
 from jobs.background_tasks import run_background_task
 from jobs.catalogue import ConnectorCatalogue
 from jobs.reactions import Context
@@ -139,9 +140,9 @@ class Engine:
         """The user's mutation."""
         await automatic_imports.pause(self.viewer, self.imports[name])
 
-    async def resume(self, name: str) -> None:
-        """The user's mutation."""
-        await automatic_imports.resume(self.viewer, self.imports[name], queue=RecordingQueue())
+    async def resume(self, name: str) -> bool:
+        """The user's mutation. Returns whether it is accepted."""
+        return await accepted(automatic_imports.resume(self.viewer, self.imports[name], queue=RecordingQueue()))
 
     async def run_now(self, name: str) -> None:
         """The user's mutation."""
@@ -171,6 +172,14 @@ class Engine:
         """The user's mutation. Returns whether it is accepted."""
         wish = retrying.Wish(automatic_import_id=self.imports[name])
         return await accepted(retrying.retry(self.viewer, wish, queue=RecordingQueue()))
+
+    async def undo(self, name: str, number: int, *, and_later: bool) -> bool:
+        """The user's mutation, of the import's run with this number. Returns whether it is accepted."""
+        run_id = await database.fetch(
+            "SELECT id FROM import_run WHERE automatic_import_id = $1 ORDER BY id OFFSET $2 LIMIT 1",
+            self.imports[name], number,
+        )  # fmt: skip
+        return await accepted(undo_run(self.viewer, run_id[0]["id"], and_later=and_later, queue=RecordingQueue()))
 
     async def delete_import(self, name: str) -> None:
         """The user's mutation."""

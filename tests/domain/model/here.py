@@ -2,11 +2,20 @@
 
 from collections.abc import Sequence
 
-from domain.enums import ContactStatus, ExternalAccountHealth, ImportState, LedgerState, OutcomeCode, RunTrigger
-from tests.domain.model import rules
-from tests.domain.model.account import Account, Contact, ExternalAccount, Import, NewTargets, Run
-from tests.domain.model.rules import ACTIVE, LOW
+from domain.enums import (
+    ContactStatus,
+    ExternalAccountHealth,
+    ImportState,
+    LedgerState,
+    OutcomeCode,
+    RunState,
+    RunTrigger,
+)
+from domain.records import Record
+from tests.domain.model.account import Account, Contact, ExternalAccount, Import, NewTargets, Run, Undoing
+from tests.domain.model.consent import ACTIVE, LOW, keep_low, lowest
 from tests.domain.model.runs import cancel
+from tests.domain.model.writing import call_waiting
 
 FIXABLE = {OutcomeCode.INVALID_EMAIL, OutcomeCode.DELETED_HERE, OutcomeCode.UNDONE, OutcomeCode.REJECTED_VALUE}
 
@@ -21,9 +30,9 @@ def create(account: Account, key: str, first_name: str) -> bool:
     status = account.suppressed.get((key, None), ACTIVE)
     if account.contact_of(key) or not may_be_active(account, int(status is ACTIVE)):
         return False
-    account.contacts.append(Contact(email=key, key=key, status=status, first_name=first_name))
+    account.contacts.append(Contact(email=key, key=key, status=status, first_name=first_name, touched=account.tick()))
     account.tombstones.discard(key)
-    rules.call_waiting(account, key)
+    call_waiting(account, key)
     return True
 
 
@@ -32,23 +41,32 @@ def move(account: Account, contact: Contact, key: str) -> bool:
     other = account.contact_of(key)
     if other not in (None, contact):
         return False
+    if (contact.email, contact.key) != (key, key):
+        contact.touched = account.tick()
     if contact.key != key:
         for name, status in contact.lists.items():
-            contact.lists[name] = rules.lowest(status, account.suppressed.get((key, name), status))
-        contact.status = rules.lowest(contact.status, account.suppressed.get((key, None), contact.status))
+            contact.lists[name] = lowest(status, account.suppressed.get((key, name), status))
+        contact.status = lowest(contact.status, account.suppressed.get((key, None), contact.status))
         contact.key = key
         keep_low(account, contact)
         account.tombstones.discard(key)
-        rules.call_waiting(account, key)
+        call_waiting(account, key)
     contact.email = key
     return True
+
+
+def correct_name(account: Account, contact: Contact, first_name: str) -> None:
+    """A user corrects the name."""
+    if contact.first_name != first_name:
+        contact.first_name, contact.touched = first_name, account.tick()
 
 
 def set_status(account: Account, contact: Contact, status: ContactStatus) -> bool:
     """R9: the one way up. What is raised is suppressed no longer. Returns whether it is accepted."""
     if not may_be_active(account, int(status is ACTIVE) - int(contact.status is ACTIVE)):
         return False
-    contact.status = status
+    if contact.status is not status:
+        contact.status, contact.touched = status, account.tick()
     if status in LOW:
         account.suppressed[contact.key, None] = status
     else:
@@ -58,7 +76,8 @@ def set_status(account: Account, contact: Contact, status: ContactStatus) -> boo
 
 def set_subscription(account: Account, contact: Contact, name: str, status: ContactStatus) -> None:
     """R9: to one list, up or down."""
-    contact.lists[name] = status
+    if contact.lists.get(name) is not status:
+        contact.lists[name], contact.touched = status, account.tick()
     if status in LOW:
         account.suppressed[contact.key, name] = status
     else:
@@ -80,15 +99,6 @@ def delete(account: Account, contact: Contact) -> None:
                 entry.state, entry.code = LedgerState.SKIPPED, OutcomeCode.DELETED_HERE
 
 
-def keep_low(account: Account, contact: Contact) -> None:
-    """R9: what was declined belongs to the address."""
-    if contact.status in LOW:
-        account.suppressed[contact.key, None] = contact.status
-    for name, status in contact.lists.items():
-        if status in LOW:
-            account.suppressed[contact.key, name] = status
-
-
 def add_import(account: Account, new: Import) -> None:
     """R1: the first run starts at once."""
     account.imports[new.name] = new
@@ -103,11 +113,19 @@ def pause(account: Account, name: str) -> None:
     cancel(into)
 
 
-def resume(account: Account, name: str) -> None:
-    """Go on from the checkpoint, at once."""
+def resume(account: Account, name: str) -> bool:
+    """Go on from the checkpoint, at once. Returns whether it is accepted: not while runs of it are being undone."""
     into = account.imports[name]
+    if is_being_undone(account, into):
+        return False
     into.state, into.revision = ImportState.ACTIVE, into.revision + 1
     _run_at_once(account, into)
+    return True
+
+
+def is_being_undone(account: Account, into: Import) -> bool:
+    """Whether runs of it are."""
+    return any(isinstance(task, Undoing) and task.of is into for task in account.tasks)
 
 
 def run_now(account: Account, name: str) -> None:
@@ -139,12 +157,13 @@ def change_targets(account: Account, name: str, lists: Sequence[str], tags: Sequ
     into = account.imports[name]
     into.revision += 1
     new = NewTargets(
+        of=into,
         lists=frozenset(lists) - {*into.lists},
         tags=frozenset(tags) - {*into.tags},
         external_ids=frozenset(into.ledger),
     )
     into.lists, into.tags = tuple(lists), tuple(tags)
-    into.new_targets.append(new)
+    account.tasks.append(new)
 
 
 def retry(account: Account, name: str) -> bool:
@@ -160,6 +179,10 @@ def retry(account: Account, name: str) -> bool:
     into.next_attempt = None
     for entry in rows:
         entry.due = entry.kept
+        if entry.state is LedgerState.UNDONE and entry.contact and entry.kept:
+            assert entry.seen is not None
+            # Silent: what was undone counts as never written; all of it is new, but the source's word on consent.
+            entry.applied = Record(external_id=entry.external_id, email=None, consent=entry.seen.consent)
         if not entry.kept:
             entry.seen, into.checkpoint = None, None
     if into.open_run is None:
@@ -168,6 +191,21 @@ def retry(account: Account, name: str) -> bool:
     if any(entry.seen is None for entry in rows):
         into.revision += 1
         into.failures = 0
+    return True
+
+
+def undo(account: Account, name: str, run: Run, *, and_later: bool) -> bool:
+    """R20: a run, or it and all later ones; newest first, in the background. It pauses the import.
+
+    Returns whether it is accepted: what is undone, or is being undone, is not undone again.
+    """
+    into = account.imports[name]
+    if run.state is RunState.UNDONE or is_being_undone(account, into):
+        return False
+    if not into.deleted:
+        pause(account, name)
+    runs = [each for each in reversed(into.runs[into.runs.index(run) :]) if each.state is not RunState.UNDONE]
+    account.tasks.append(Undoing(of=into, runs=runs if and_later else [run]))
     return True
 
 
@@ -192,5 +230,8 @@ def ask_for(account: Account, external: ExternalAccount) -> None:
 
 
 def leave_waiting_room(into: Import) -> None:
-    """R11: the import's new contacts that wait give their places up."""
+    """R11: the import's contacts that wait give their places up; what held them back is decided anew."""
     into.ledger = {key: entry for key, entry in into.ledger.items() if entry.state is not LedgerState.WAITING}
+    for entry in into.ledger.values():
+        if entry.code is OutcomeCode.CONTACT_LIMIT:
+            entry.code, entry.seen = None, None

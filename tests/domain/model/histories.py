@@ -99,10 +99,13 @@ STEPS: Mapping[str, tuple[int, Callable[[Random], Mapping[str, Any]]]] = {
     ),
     "make_anew": (1, lambda rng: {"name": rng.choice(IMPORTS)}),
     "retry": (1, lambda rng: {"name": rng.choice(IMPORTS)}),
+    "undo": (
+        2,
+        lambda rng: {"name": rng.choice(IMPORTS), "back": rng.randint(0, 3), "and_later": rng.random() < 0.5},
+    ),
     "reconnect": (2, lambda rng: {"book": rng.choice(BOOKS)}),
     "another_plan": (2, lambda rng: {"limit": rng.choice(LIMITS)}),
-    # An upgrade counts whoever is held back before it knows who then comes in: it can go a plan too far. 1 shows it.
-    "set_auto_upgrade": (0, lambda rng: {"enabled": rng.random() < 0.5}),
+    "set_auto_upgrade": (1, lambda rng: {"enabled": rng.random() < 0.5}),
     "create_contact": (1, lambda rng: {"key": rng.choice(KEYS), "first_name": rng.choice(("Ann", "Cid"))}),
     "correct_name": (1, lambda rng: {"key": rng.choice(KEYS), "first_name": rng.choice(("Bob", "Cid"))}),
     "correct_address": (2, lambda rng: {"key": rng.choice(KEYS), "new": rng.choice(KEYS)}),

@@ -25,7 +25,7 @@ INVARIANTS = {
     "no duplicate waits for an address that nobody holds": """
         SELECT count(*) FROM ledger d WHERE d.code = 'DUPLICATE_EMAIL' AND NOT EXISTS (
             SELECT FROM ledger h WHERE h.automatic_import_id = d.automatic_import_id AND h.email_key = d.email_key
-                AND (h.state IN ('LINKED', 'WAITING') OR h.due))""",
+                AND (h.state IN ('LINKED', 'WAITING', 'UNDONE') OR h.due))""",
 }
 
 

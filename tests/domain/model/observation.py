@@ -1,8 +1,9 @@
 """All that can be seen of model and engine, in one shape."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import orjson
 
@@ -36,7 +37,11 @@ def predicted(model: Account) -> Seen:
         },
         "waiting room": [(name, external_id) for _, name, external_id in line],
         "runs": {name: [_run(run) for run in each.runs] for name, each in imports},
-        "outcomes": {name: [run.outcomes for run in each.runs] for name, each in imports},
+        "outcomes": {
+            name: [[(each.external_id, each.outcome, each.code) for each in run.outcomes] for run in each.runs]
+            for name, each in imports
+        },
+        "undone": {name: [run.undone for run in each.runs] for name, each in imports},
         "imports": {name: (each.state, each.checkpoint, each.failures) for name, each in imports},
         "cap": {name: (each.health, each.used) for name, each in model.external_accounts.items()},
         "active contacts": model.active,
@@ -136,21 +141,17 @@ async def _consent(connection: Connection, engine: Engine, addresses: Collection
 async def _runs(connection: Connection, engine: Engine) -> Seen:
     rows = await connection.fetch("SELECT * FROM import_run ORDER BY id")
     outcomes = await connection.fetch("SELECT run_id, external_id, outcome, code FROM outcome ORDER BY id")
+    undone = await connection.fetch("SELECT run_id, external_id, result, code FROM undone_record ORDER BY id")
     runs = {name: [row for row in rows if row["automatic_import_id"] == key] for name, key in engine.imports.items()}
     return {
         "runs": {name: [_run_row(row) for row in runs[name]] for name in runs},
-        "outcomes": {
-            name: [
-                [
-                    (each["external_id"], each["outcome"], each["code"])
-                    for each in outcomes
-                    if each["run_id"] == row["id"]
-                ]
-                for row in runs[name]
-            ]
-            for name in runs
-        },
+        "outcomes": {name: [_of_run(row["id"], outcomes) for row in runs[name]] for name in runs},
+        "undone": {name: [_of_run(row["id"], undone) for row in runs[name]] for name in runs},
     }
+
+
+def _of_run(run_id: UUID, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    return [tuple(row.values())[1:] for row in rows if row["run_id"] == run_id]
 
 
 def _run_row(row: Mapping[str, Any]) -> tuple[Any, ...]:

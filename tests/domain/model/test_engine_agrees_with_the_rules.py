@@ -106,8 +106,8 @@ class Play:
 
     async def resume(self, name: str) -> None:
         if self.is_connected(name):
-            here.resume(self.account, name)
-            await self.engine.resume(name)
+            accepted = here.resume(self.account, name)
+            assert await self.engine.resume(name) is accepted
 
     async def run_now(self, name: str) -> None:
         if self.is_connected(name) and self.account.imports[name].state is not ImportState.PAUSED:
@@ -139,6 +139,13 @@ class Play:
         accepted = here.retry(self.account, name)
         assert await self.engine.retry(name) is accepted
 
+    async def undo(self, name: str, back: int, and_later: bool) -> None:
+        """The run that is so many back from the last one."""
+        runs = self.account.imports[name].runs
+        number = max(0, len(runs) - 1 - back)
+        accepted = here.undo(self.account, name, runs[number], and_later=and_later)
+        assert await self.engine.undo(name, number, and_later=and_later) is accepted
+
     async def reconnect(self, book: str) -> None:
         here.reconnect(self.account, book)
         await self.engine.reconnect(book)
@@ -164,7 +171,7 @@ class Play:
 
     async def correct_name(self, key: str, first_name: str) -> None:
         if contact := self.account.contact_of(key):
-            contact.first_name = first_name
+            here.correct_name(self.account, contact, first_name)
             assert await self.engine.edit_contact(key, first_name=first_name)
 
     async def correct_address(self, key: str, new: str) -> None:
