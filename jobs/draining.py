@@ -28,10 +28,10 @@ async def drain_waiting_room(ctx: Context, task: Task) -> bool:
     return False
 
 
-async def drain(ctx: Context, claim: Claim, *, deadline: float) -> None:
+async def drain(ctx: Context, claim: Claim, *, deadline: float) -> bool:
     """Before a cycle reads anything new: with a new window the cap is whole again, also for imports not due in it.
 
-    `deadline` is of `time.monotonic`; who is not let in by then comes with the cycle that follows.
+    `deadline` is of `time.monotonic`. Returns whether it was met: who is not let in by then wants a cycle at once.
     """
     for import_id in await waiting_room.imports_in_line(claim.account_id, claim.external_account_id):
         run_id = uuid7()
@@ -41,6 +41,9 @@ async def drain(ctx: Context, claim: Claim, *, deadline: float) -> None:
             if stored is None:
                 break
             await publish(ctx, stored.run)
+        else:
+            return False
+    return True
 
 
 async def _let_in(ctx: Context, account_id: UUID, import_id: UUID, run_id: UUID) -> Stored | None:
@@ -48,4 +51,5 @@ async def _let_in(ctx: Context, account_id: UUID, import_id: UUID, run_id: UUID)
     try:
         return await ingest.let_in(account_id, import_id, run_id=run_id, unstable_services=unstable)
     except TurnSuperseded:
-        return None  # edited at this moment: those who still wait come with the next look
+        # Edited at this moment: whoever still waits is let in as the edit says.
+        return await _let_in(ctx, account_id, import_id, run_id)

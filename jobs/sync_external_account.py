@@ -75,7 +75,8 @@ async def _cycle(ctx: Context, claim: Claim) -> datetime | None:
     if work is None:
         return None
     deadline = time.monotonic() + BUDGET.total_seconds()
-    await drain(ctx, claim, deadline=deadline)
+    if not await drain(ctx, claim, deadline=deadline):
+        return datetime.now(UTC)
     if not work.imports:
         return None
     credentials = external_accounts.unseal(work.credentials, row=claim.external_account_id)

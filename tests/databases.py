@@ -66,6 +66,13 @@ async def emptied_database() -> str:
     return url_of(name)
 
 
+async def somebody_waits() -> None:
+    """Until a transaction of this test waits for a lock that another holds."""
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while not await database.fetch(waiting):
+        await database.fetch("SELECT pg_sleep(0.01)")
+
+
 async def _maintain(*statements: str, since_15: str = "") -> None:
     connection = await asyncpg.connect(server_url())
     ending = since_15 if connection.get_server_version().major >= 15 else ""

@@ -9,6 +9,7 @@ from domain.cap import CapUsage
 from domain.database import Connection
 from domain.settings import settings
 from domain.turns import Turn
+from domain.waiting_room import RUNNING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +47,10 @@ async def standing(connection: Connection, turn: Turn, *, starts_over: bool) -> 
         turn.account_id,
     )  # fmt: skip
     waiting = await connection.fetchval(
-        """
+        f"""
         SELECT count(*) FROM automatic_import i JOIN ledger l
             ON l.account_id = i.account_id AND l.automatic_import_id = i.id AND l.code = 'CONTACT_LIMIT'
-        WHERE i.account_id = $1 AND i.deleted_at IS NULL AND i.state IN ('ACTIVE', 'FAILING')
-            AND NOT ($3 AND l.state = 'WAITING' AND i.id = $2)
+        WHERE {RUNNING} AND NOT ($3 AND l.state = 'WAITING' AND i.id = $2)
         """,
         turn.account_id, turn.automatic_import_id, starts_over,
     )  # fmt: skip

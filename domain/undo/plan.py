@@ -209,7 +209,7 @@ def _restore_email(outcome: StoredOutcome, contact: Present, known: Known, resul
 
 def _keep_consent(contact: Present, known: Known, result: Plan) -> None:
     """An opt-out belongs to the address, list by list too: it stays there when the contact leaves it (R9)."""
-    for list_id, status in {None: contact.status, **known.subscriptions.get(contact.id, {})}.items():
+    for list_id, status in [(None, contact.status), *known.subscriptions.get(contact.id, {}).items()]:
         if status in LOW:
             declined = contact.email_key, list_id
             result.consents[declined] = consent.lower(status, result.consents.get(declined))

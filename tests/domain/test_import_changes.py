@@ -13,6 +13,7 @@ from domain.errors import ErrorCode, Problem, Refused
 from domain.import_inputs import ImportChanges, NewImport
 from domain.models import AutomaticImport, ExternalAccount, ImportList, ImportRun, ImportTag
 from domain.records import SourceConsent
+from tests import databases
 from tests.configuration import Configure
 from tests.domain.source import Source, record
 from tests.domain.undoing import viewer
@@ -73,13 +74,6 @@ async def test_a_new_import_keeps_no_tag_that_its_policy_does_not_need(source: S
     assert (created.deletion_policy, created.deletion_tag_id) == (DeletionPolicy.KEEP, None)
 
 
-async def somebody_waits() -> None:
-    """Until a transaction waits for a lock."""
-    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    while not await database.fetch(waiting):
-        await asyncio.sleep(0.01)
-
-
 TARGETS: Mapping[str, tuple[lists.Kind, tuple[str, ...]]] = {
     "list_ids": (lists.LIST, ("listIds", "0")),
     "tag_ids": (lists.TAG, ("tagIds", "0")),
@@ -102,7 +96,7 @@ async def test_a_list_or_tag_that_is_deleted_during_an_edit_is_no_target(source:
         # Each in a context of its own: else it would share this transaction.
         editing = asyncio.create_task(edit(source, **changes), context=outside.copy())
         # Its input is checked by then.
-        await asyncio.create_task(somebody_waits(), context=outside.copy())
+        await asyncio.create_task(databases.somebody_waits(), context=outside.copy())
         deleting = lists.delete(viewer(source), kind, target.id, queue=RecordingQueue())
         await asyncio.create_task(deleting, context=outside.copy())
 
@@ -162,7 +156,8 @@ async def test_a_paused_import_has_no_review_and_nothing_approved(
 
     paused = await AutomaticImport.get()
     await run.refresh_from_db()
-    assert (paused.state, paused.state_reason, paused.guard) == (ImportState.PAUSED, None, {})
+    assert (paused.state, paused.guard) == (ImportState.PAUSED, {})
+    assert paused.state_reason is None
     assert paused.revision == revision + 1 + approved
     assert run.review is not None
     assert (run.state, "examples" in run.review) == (RunState.CANCELLED, False)

@@ -1,5 +1,7 @@
 """R18: records that were skipped or failed are tried again because a user asks for it."""
 
+import asyncio
+import contextvars
 from datetime import UTC, datetime
 
 import pytest
@@ -23,6 +25,7 @@ from domain.models import (
 )
 from domain.retrying import Wish
 from domain.undo import request
+from tests import databases
 from tests.configuration import Configure
 from tests.jobs.scripted import Stage, make_stage, page, record
 
@@ -208,6 +211,35 @@ async def test_what_the_database_refused_is_read_again(stage: Stage) -> None:
         (RunTrigger.CREATED, RunState.COMPLETED, 1),
         (RunTrigger.RETRY, RunState.COMPLETED, 1),
         (RunTrigger.RETRY, RunState.COMPLETED, 0),
+    ]
+
+
+async def test_what_is_to_be_read_again_is_asked_for_even_if_the_server_dies_in_the_middle(stage: Stage) -> None:
+    import_id = await stage.add_import(page("ann"))
+    await stage.cycle()
+    await database.fetch(
+        "INSERT INTO ledger (account_id, external_account_id, automatic_import_id, external_id, record, digest, state,"
+        " code, revision, run_id) SELECT $1, $2, $3, 'r' || lpad(n::text, 4, '0'), '{}', '\\x00', 'FAILED',"
+        " 'REJECTED_VALUE', 1, gen_random_uuid() FROM generate_series(1, 501) n",
+        stage.account_id, stage.external_account_id, import_id,
+    )  # fmt: skip
+    outside = contextvars.copy_context()
+    async with database.transaction() as connection:
+        await connection.execute("SELECT FROM ledger WHERE external_id = 'r0501' FOR UPDATE")
+        # Each in a context of its own: else it would share this transaction.
+        wish = Wish(automatic_import_id=import_id)
+        retrying_all = asyncio.create_task(retry(stage, wish), context=outside.copy())
+        await asyncio.create_task(databases.somebody_waits(), context=outside.copy())
+        retrying_all.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await retrying_all
+
+    stored = await AutomaticImport.get(id=import_id)
+    assert stored.checkpoint is None
+    assert (stored.backlog, stored.revision) == (True, 2)
+    assert await LedgerEntry.filter(digest=b"").count() == 500
+    assert [(run.trigger, run.state) for run in await stage.runs(import_id)][1:] == [
+        (RunTrigger.RETRY, RunState.QUEUED)
     ]
 
 

@@ -332,9 +332,10 @@ async def test_a_task_that_every_worker_dies_of_is_given_up(stage: Stage, do: Ca
     assert await tags() == []
 
 
-async def minutes_until_due() -> float:
+async def minutes_until_due() -> int:
     [row] = await database.fetch("SELECT lease_expires_at - now() AS pause FROM background_task")
-    return round(row["pause"].total_seconds() / 60)
+    pause: timedelta = row["pause"]
+    return round(pause.total_seconds() / 60)
 
 
 @pytest.mark.parametrize("kind", sorted(background_tasks.NEVER_GIVEN_UP))

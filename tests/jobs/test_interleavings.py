@@ -10,15 +10,16 @@ import orjson
 import pytest
 
 from connectors.base import AccessRevokedError, TransientError, UnexpectedResponseError
-from domain import automatic_imports, cycle, database, external_accounts, import_runs
+from domain import automatic_imports, contact_limit, cycle, database, external_accounts, import_runs
 from domain.account import Viewer
 from domain.credentials import key_ring
 from domain.cycle import Claim
-from domain.enums import ExternalAccountHealth, ImportState, RunState
+from domain.enums import ExternalAccountHealth, ImportState, RunState, TaskState
 from domain.import_inputs import ImportChanges
-from domain.models import AutomaticImport, Contact, ExternalAccount, ImportRun, LedgerEntry, PlanTier
+from domain.models import AutomaticImport, BackgroundTask, Contact, ExternalAccount, ImportRun, LedgerEntry, PlanTier
 from jobs import sync_external_account
 from jobs.catalogue import ConnectorCatalogue
+from tests import databases
 from tests.fakes import RecordingQueue
 from tests.jobs.scripted import Stage, Step, page
 
@@ -270,6 +271,26 @@ async def test_an_operators_mistake_is_held_against_no_import(stage: Stage) -> N
     assert (await AutomaticImport.get(id=import_id)).state == ImportState.ACTIVE
     assert [each.state for each in await stage.runs(import_id)] == [RunState.QUEUED]
     assert (await stage.external_account()).lease_token is None
+
+
+async def test_an_edit_at_the_moment_when_somebody_is_let_in_is_no_failure(stage: Stage) -> None:
+    await PlanTier.all().update(contact_limit=0)
+    await stage.add_import(page("ann"))
+    await stage.cycle()
+    await PlanTier.all().update(contact_limit=1)
+    outside = contextvars.copy_context()
+    async with database.transaction() as connection:
+        await contact_limit.ask_for_draining(connection, stage.account_id)
+    async with database.transaction() as connection:
+        await connection.execute("SELECT FROM external_account FOR NO KEY UPDATE")
+        # Each in a context of its own: else it would share this transaction.
+        working = asyncio.create_task(stage.work(), context=outside.copy())
+        await asyncio.create_task(databases.somebody_waits(), context=outside.copy())
+        await connection.execute("UPDATE automatic_import SET revision = revision + 1")
+    await working
+
+    assert (await BackgroundTask.get()).state == TaskState.COMPLETED
+    assert await emails() == ["ann@example.com"]
 
 
 async def test_a_deleted_import_leaves_the_waiting_room(stage: Stage) -> None:

@@ -10,13 +10,14 @@ import pytest
 from domain import automatic_imports, cycle, database, external_accounts, import_runs
 from domain.account import Viewer
 from domain.enums import ImportState, RunState, RunStop, RunTrigger
+from domain.events import RunChanged
 from domain.import_inputs import ImportChanges
-from domain.models import AutomaticImport, Contact, ExternalAccount
+from domain.models import AutomaticImport, Contact, ExternalAccount, PlanTier
 from jobs import sync_external_account
 from jobs.catalogue import ConnectorCatalogue
 from tests.configuration import Configure
 from tests.fakes import RecordingQueue
-from tests.jobs.scripted import Stage, page
+from tests.jobs.scripted import RecordedEvents, Stage, page
 
 
 def viewer(stage: Stage) -> Viewer:
@@ -255,6 +256,58 @@ async def test_out_of_time_the_cycle_hands_over_to_the_next_job(stage: Stage, mo
     assert interrupted == RunState.RUNNING
     assert stage.queue.woken == 1
     assert [(run.state, run.read_count) for run in await stage.runs(import_id)] == [(RunState.COMPLETED, 3)]
+
+
+async def test_out_of_time_whoever_is_to_be_let_in_is_by_the_next_job(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await PlanTier.all().update(contact_limit=0)
+    await stage.add_import(page("ann"))
+    await stage.cycle()
+    await PlanTier.all().update(contact_limit=1)
+    # Nothing else is due.
+    later = datetime.now(UTC) + timedelta(hours=32)
+    await AutomaticImport.all().update(state=ImportState.FAILING, next_attempt_at=later)
+    await stage.next_window()
+    with monkeypatch.context() as patch:
+        patch.setattr(sync_external_account, "BUDGET", timedelta(seconds=-1))
+        await stage.cycle()
+    interrupted = await emails()
+
+    assert await stage.cycle() == 1
+
+    assert interrupted == []
+    assert stage.queue.woken == 1
+    assert await emails() == ["ann@example.com"]
+    assert await stage.cycle() == 0
+
+
+class Leases(RecordedEvents):
+    """Until when the lease is, whenever a change is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.until: list[datetime | None] = []
+
+    async def publish(self, event: RunChanged) -> None:
+        """Look at it."""
+        self.until.append((await ExternalAccount.get()).lease_expires_at)
+
+
+async def test_every_step_of_letting_in_is_a_sign_of_life(stage: Stage) -> None:
+    await PlanTier.all().update(contact_limit=0)
+    for name in ("ann", "bob", "cid"):
+        await stage.add_import(page(name), script=name)
+    await stage.cycle()
+    await PlanTier.all().update(contact_limit=3)
+    await stage.next_window()
+    stage.events = leases = Leases()
+
+    await stage.cycle()
+
+    assert await emails() == ["ann@example.com", "bob@example.com", "cid@example.com"]
+    first, second, third = [until for until in leases.until if until is not None][:3]
+    assert first < second < third
 
 
 async def test_watchers_hear_of_every_change_in_order(stage: Stage) -> None:

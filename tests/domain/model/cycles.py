@@ -183,9 +183,10 @@ class Cycles:
         whole = not reading.rest
         if whole:
             with self.account.making_room():
-                gone = tell_deleted(self.account, into, reading.page.deleted_ids)
+                gone, silenced = tell_deleted(self.account, into, reading.page.deleted_ids)
             if gone:
-                run_with_news(into).deleted += gone
+                run = run_with_news(into)
+                run.deleted, run.silenced = run.deleted + gone, run.silenced + silenced
             into.checkpoint = reading.page.checkpoint
             reading.page = None
         return self._goes_on(external, reading, whole=whole)
@@ -213,6 +214,9 @@ class Cycles:
             case Fault.NARROWED:
                 assert met.meanwhile is not None
                 here.change_criteria(self.account, met.meanwhile, FRIENDS)
+            case Fault.UNDONE:
+                assert met.meanwhile is not None
+                here.undo(self.account, met.meanwhile, 0, and_later=False)
             case _:
                 raise FaultError(met.fault)
 

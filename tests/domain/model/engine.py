@@ -106,6 +106,9 @@ class Engine:
             case Fault.NARROWED:
                 assert planned.meanwhile is not None
                 await self.change_criteria(planned.meanwhile, FRIENDS)
+            case Fault.UNDONE:
+                assert planned.meanwhile is not None
+                await self.undo(planned.meanwhile, 0, and_later=False)
 
     async def work(self) -> None:
         """A worker looks: it does what tasks there are, claims the external accounts that are due, and serves them."""
@@ -173,13 +176,13 @@ class Engine:
         wish = retrying.Wish(automatic_import_id=self.imports[name])
         return await accepted(retrying.retry(self.viewer, wish, queue=RecordingQueue()))
 
-    async def undo(self, name: str, number: int, *, and_later: bool) -> bool:
-        """The user's mutation, of the import's run with this number. Returns whether it is accepted."""
-        run_id = await database.fetch(
-            "SELECT id FROM import_run WHERE automatic_import_id = $1 ORDER BY id OFFSET $2 LIMIT 1",
-            self.imports[name], number,
+    async def undo(self, name: str, back: int, *, and_later: bool) -> bool:
+        """The user's mutation, of the run so many before the import's last one. Returns whether it is accepted."""
+        rows = await database.fetch(
+            "SELECT id FROM import_run WHERE automatic_import_id = $1 ORDER BY id DESC LIMIT $2",
+            self.imports[name], back + 1,
         )  # fmt: skip
-        return await accepted(undo_run(self.viewer, run_id[0]["id"], and_later=and_later, queue=RecordingQueue()))
+        return await accepted(undo_run(self.viewer, rows[-1]["id"], and_later=and_later, queue=RecordingQueue()))
 
     async def delete_import(self, name: str) -> None:
         """The user's mutation."""

@@ -194,12 +194,13 @@ def retry(account: Account, name: str) -> bool:
     return True
 
 
-def undo(account: Account, name: str, run: Run, *, and_later: bool) -> bool:
-    """R20: a run, or it and all later ones; newest first, in the background. It pauses the import.
+def undo(account: Account, name: str, back: int, *, and_later: bool) -> bool:
+    """R20: the run so many before the last one, or it and all later ones, in the background. It pauses the import.
 
     Returns whether it is accepted: what is undone, or is being undone, is not undone again.
     """
     into = account.imports[name]
+    run = into.runs[-min(back + 1, len(into.runs))]
     if run.state is RunState.UNDONE or is_being_undone(account, into):
         return False
     if not into.deleted:

@@ -1,5 +1,7 @@
 """What must hold at any moment, whatever the rules make of it."""
 
+from uuid import UUID
+
 from domain import database
 
 INVARIANTS = {
@@ -35,3 +37,23 @@ async def check_invariants(cap: int) -> None:
     row = (await database.fetch(f"SELECT {counts}", cap))[0]
     broken = {name: row[name] for name in INVARIANTS if row[name]}
     assert not broken, broken
+
+
+Statuses = dict[tuple[UUID, UUID | None], str]
+"""The status of every contact, and of its subscriptions, by contact and list."""
+LOW = {"UNSUBSCRIBED", "BOUNCED"}
+
+
+async def statuses() -> Statuses:
+    """As they are."""
+    rows = await database.fetch(
+        "SELECT id AS contact_id, NULL::uuid AS list_id, status FROM contact"
+        " UNION ALL SELECT contact_id, list_id, status FROM subscription"
+    )
+    return {(row["contact_id"], row["list_id"]): row["status"] for row in rows}
+
+
+def check_consent(before: Statuses, after: Statuses) -> None:
+    """R9: nothing raised UNSUBSCRIBED or BOUNCED. For every step but those in which a user sets a status."""
+    raised = {key: after[key] for key in before.keys() & after.keys() if before[key] in LOW and after[key] not in LOW}
+    assert not raised, f"consent was raised: {raised}"

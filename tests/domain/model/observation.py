@@ -13,7 +13,9 @@ from domain.database import Connection
 from domain.enums import Outcome, OutcomeCode
 from tests.domain.model.account import Account, Contact, Entry, Run
 from tests.domain.model.engine import Engine
+from tests.domain.model.silence import AUTORESPONDERS, NOTIFICATIONS, WEBHOOKS
 
+EFFECTS = (AUTORESPONDERS, WEBHOOKS, NOTIFICATIONS)
 Seen = dict[str, Any]
 """By kind: contacts, consent, ledger, waiting room, runs, outcomes, cap, account."""
 
@@ -68,7 +70,10 @@ def _entry(entry: Entry) -> tuple[Any, ...]:
 
 def _run(run: Run) -> tuple[Any, ...]:
     counts = {outcome.value: run.counts[outcome] for outcome in Outcome if run.counts[outcome]}
-    return run.trigger, run.state, run.stopped_by, run.error, run.checks, counts, run.protected, run.deleted
+    return (
+        run.trigger, run.state, run.stopped_by, run.error, run.checks, counts, run.protected, run.deleted,
+        {effect: count for effect, count in run.silenced.items() if count},
+    )  # fmt: skip
 
 
 async def observed(engine: Engine, addresses: Collection[str]) -> Seen:
@@ -161,6 +166,7 @@ def _run_row(row: Mapping[str, Any]) -> tuple[Any, ...]:
         row["trigger"], row["state"], row["stopped_by"], row["error_code"], row["checks"],
         {outcome: count for outcome, count in counts.items() if count}, row["protected_count"],
         row["deleted_count"],
+        {name: row[f"silenced_{name}"] for name in EFFECTS if row[f"silenced_{name}"]},
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 Where product.md is silent, a comment says what is taken for granted.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,8 @@ POISON = "\0"
 class Decision:
     """What becomes of a record; the changes are not made yet. `news`: something to store, not only to count.
 
-    `opts_out` is whom a record opts out that is no more than that; `gone` the address of somebody deleted here.
+    `opts_out` is whom a record opts out that is no more than that; `gone` the address of somebody deleted here,
+    `silenced` what is kept silent when it is made true.
     """
 
     record: Record
@@ -35,6 +37,7 @@ class Decision:
     protected: bool = False
     opts_out: Contact | None = None
     gone: str | None = None
+    silenced: Counter[str] = field(default_factory=Counter)
     news: bool = True
 
     @property

@@ -47,6 +47,7 @@ class Fault(Enum):
     KILLED = "the worker is gone without a word"
     PAUSED = "a user pauses an import while the page is under way"
     NARROWED = "a user edits an import's criteria while the page is under way"
+    UNDONE = "a user undoes an import's last run while the page is under way"
 
 
 class Killed(BaseException):
@@ -170,7 +171,7 @@ class BookConnector:
                 raise CheckpointExpiredError("Too long ago.")
             case Fault.BROKEN:
                 raise UnexpectedResponseError("That is no JSON.")
-            case Fault.KILLED | Fault.SHUTDOWN | Fault.PAUSED | Fault.NARROWED:
+            case Fault.KILLED | Fault.SHUTDOWN | Fault.PAUSED | Fault.NARROWED | Fault.UNDONE:
                 assert planned is not None
                 await self.meanwhile(planned)
 

@@ -7,7 +7,6 @@ from domain.records import Record
 from tests.domain.model.account import Account, Entry, ExternalAccount, Import, Run, StoredOutcome
 from tests.domain.model.rules import Decision, decide
 from tests.domain.model.runs import run_with_news, run_without_news
-from tests.domain.model.silence import kept_silent
 from tests.domain.model.writing import succeed, write
 
 
@@ -37,8 +36,7 @@ def store(
         for decision, outcome in decisions:
             run.counts[decision.outcome] += 1
             run.protected += decision.protected
-            if outcome and decision.cost:
-                run.silenced += kept_silent(outcome.mailed_before, outcome.mailed_after)
+            run.silenced += decision.silenced
             if decision.news:
                 into.ledger[decision.record.external_id].run = run
             if outcome is not None:

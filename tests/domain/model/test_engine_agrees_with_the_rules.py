@@ -24,15 +24,17 @@ from tests.domain.model.account import Account, ExternalAccount, Import
 from tests.domain.model.cycles import Cycles
 from tests.domain.model.engine import Engine, make_engine
 from tests.domain.model.histories import BOOKS, KEYS, LIMITS, Setting, Step, Then, history, setting, shortest
-from tests.domain.model.invariants import check_invariants
+from tests.domain.model.invariants import check_consent, check_invariants, statuses
 from tests.domain.model.observation import differences, observed, predicted
 from tests.domain.model.service import EVERYBODY, FRIENDS, Book, Planned
 
-FIRST, LAST = (int(number) for number in os.environ.get("SLUICE_TEST_HISTORIES", "0:30").split(":"))
+FIRST, LAST = (int(number) for number in os.environ.get("SLUICE_TEST_HISTORIES", "0:24").split(":"))
 STEPS = 30
 CAP = 4
 CYCLE_SECONDS = 604_800.0
 A_MOMENT = 60.0
+USERS_WORDS = {"set_status", "set_subscription"}
+"""The steps that may raise consent, before anything else happens."""
 
 
 class Play:
@@ -66,9 +68,13 @@ class Play:
 
     async def take(self, step: Step) -> None:
         """Take a step; what happens then is part of it."""
+        before = await statuses()
         with self.account.making_room():
             await getattr(self, step.name)(**step.arguments)
+        if step.name in USERS_WORDS:
+            before = await statuses()
         await self.go_on(step.then)
+        check_consent(before, await statuses())
 
     async def go_on(self, then: Then) -> None:
         if then in (Then.MOMENT, Then.WINDOW):
@@ -140,11 +146,8 @@ class Play:
         assert await self.engine.retry(name) is accepted
 
     async def undo(self, name: str, back: int, and_later: bool) -> None:
-        """The run that is so many back from the last one."""
-        runs = self.account.imports[name].runs
-        number = max(0, len(runs) - 1 - back)
-        accepted = here.undo(self.account, name, runs[number], and_later=and_later)
-        assert await self.engine.undo(name, number, and_later=and_later) is accepted
+        accepted = here.undo(self.account, name, back, and_later=and_later)
+        assert await self.engine.undo(name, back, and_later=and_later) is accepted
 
     async def reconnect(self, book: str) -> None:
         here.reconnect(self.account, book)

@@ -77,7 +77,8 @@ def remove(account: Account, contact: Contact) -> None:
         for entry in each.ledger.values():
             if entry.contact is contact:
                 entry.contact, entry.applied, entry.due = None, None, False
-                entry.state, entry.code = LedgerState.UNDONE, OutcomeCode.UNDONE
+                if entry.state is not LedgerState.DELETED:  # R16: what the service deleted stays deleted
+                    entry.state, entry.code = LedgerState.UNDONE, OutcomeCode.UNDONE
 
 
 def restore_columns(_: Account, outcome: StoredOutcome, contact: Contact) -> Iterator[UndoCode | None]:
@@ -207,7 +208,7 @@ def leave_ledger(wanted: Undoing, run: Run) -> None:
     """
     for external_id in {outcome.external_id for outcome in run.outcomes} & wanted.of.ledger.keys():
         entry = wanted.of.ledger[external_id]
-        if entry.state is not LedgerState.UNDONE and not stays(wanted, entry.run):
+        if entry.state not in (LedgerState.UNDONE, LedgerState.DELETED) and not stays(wanted, entry.run):
             entry.applied = entry.seen if entry.state is LedgerState.LINKED else entry.applied
             entry.state, entry.code, entry.due = LedgerState.UNDONE, OutcomeCode.UNDONE, False
 

@@ -1,5 +1,6 @@
 """Decisions made true, and what else happens to contacts and ledger rows, in plain Python."""
 
+from collections import Counter
 from collections.abc import Sequence, Set
 
 from domain.enums import DeletionPolicy, LedgerState, Outcome, OutcomeCode
@@ -7,34 +8,24 @@ from domain.records import SourceConsent
 from tests.domain.model.account import Account, Contact, Entry, Import, NewTargets, StoredOutcome
 from tests.domain.model.consent import ACTIVE, LOW, UNCONFIRMED, UNSUBSCRIBED, keep_low, lowest, status_of
 from tests.domain.model.rules import Decision
+from tests.domain.model.silence import kept_silent, mailed_lists
 
 
 def write(account: Account, into: Import, decision: Decision) -> StoredOutcome:
     """Make a decision true: contact, consent and ledger. Returns what became of the record."""
     record, contact, stored = decision.record, decision.contact, outcome_of(account, into, decision)
+    touched = decision.opts_out or contact
+    mailed = mailed_lists(touched)
     if decision.outcome in (Outcome.CREATED, Outcome.UPDATED):
-        assert contact is not None
-        if decision.outcome is Outcome.CREATED:
-            account.contacts.append(contact)
-        keep_subscriptions(account, into, contact, decision)
-        for name, value in decision.columns.items():
-            setattr(contact, name, value)
-        contact.values |= decision.values
-        contact.values = {name: value for name, value in contact.values.items() if value is not None}
-        contact.lists |= decision.lists
-        contact.tags |= decision.tags
-        # R9: an opt-out belongs to the address, and outlives the contact.
-        is_new = decision.outcome is Outcome.CREATED or decision.columns.keys() & {"status", "key"}
-        if is_new and contact.status in LOW:
-            account.suppressed[contact.key, None] = contact.status
-        if decision.outcome is Outcome.CREATED or "key" in decision.columns:
-            call_waiting(account, contact.key)
+        write_contact(account, into, decision)
     if decision.opts_out:
         decision.opts_out.status = account.suppressed[decision.opts_out.key, None] = UNSUBSCRIBED
     if decision.gone:
         account.tombstones.add(decision.gone)
         if record.consent is SourceConsent.DENIED:
             account.suppressed[decision.gone, None] = UNSUBSCRIBED
+    if decision.cost:
+        decision.silenced = kept_silent(mailed, mailed_lists(touched))
     state = LedgerState.LINKED
     if decision.outcome in (Outcome.SKIPPED, Outcome.WAITING, Outcome.FAILED):
         state = LedgerState(decision.outcome.value)
@@ -54,6 +45,27 @@ def write(account: Account, into: Import, decision: Decision) -> StoredOutcome:
         kept=decision.code not in {OutcomeCode.DELETED_HERE, OutcomeCode.REJECTED_VALUE},
     )
     return stored
+
+
+def write_contact(account: Account, into: Import, decision: Decision) -> None:
+    """Make a contact, or change one."""
+    contact = decision.contact
+    assert contact is not None
+    if decision.outcome is Outcome.CREATED:
+        account.contacts.append(contact)
+    keep_subscriptions(account, into, contact, decision)
+    for name, value in decision.columns.items():
+        setattr(contact, name, value)
+    contact.values |= decision.values
+    contact.values = {name: value for name, value in contact.values.items() if value is not None}
+    contact.lists |= decision.lists
+    contact.tags |= decision.tags
+    # R9: an opt-out belongs to the address, and outlives the contact.
+    is_new = decision.outcome is Outcome.CREATED or decision.columns.keys() & {"status", "key"}
+    if is_new and contact.status in LOW:
+        account.suppressed[contact.key, None] = contact.status
+    if decision.outcome is Outcome.CREATED or "key" in decision.columns:
+        call_waiting(account, contact.key)
 
 
 def outcome_of(account: Account, into: Import, decision: Decision) -> StoredOutcome:
@@ -77,8 +89,9 @@ def outcome_of(account: Account, into: Import, decision: Decision) -> StoredOutc
 
 
 def keep_subscriptions(account: Account, into: Import, contact: Contact, decision: Decision) -> None:
-    """R9: what an address declined stays with it, and counts list by list for whoever moves to it; a confirmation counts
-    for the import's lists too.
+    """R9: what an address declined stays with it, and counts list by list for whoever moves to it.
+
+    A confirmation counts for the import's lists too.
     """
     contact.lists |= dict.fromkeys(confirmed_lists(into, decision), ACTIVE)
     if "key" in decision.columns:
@@ -105,10 +118,10 @@ def call_waiting(account: Account, key: str) -> None:
                 account.ask_for_draining()
 
 
-def tell_deleted(account: Account, into: Import, external_ids: Sequence[str]) -> int:
+def tell_deleted(account: Account, into: Import, external_ids: Sequence[str]) -> tuple[int, Counter[str]]:
     """R16: deleted at the source: recorded, and the import's policy acts on the contact that the record is.
 
-    R11: a place in the waiting room is given up. Returns how many were known.
+    R11: a place in the waiting room is given up. Returns how many were known, and what is kept silent.
     """
     known = [into.ledger[each] for each in external_ids if each in into.ledger]
     known = [entry for entry in known if entry.state is not LedgerState.DELETED]
@@ -116,11 +129,12 @@ def tell_deleted(account: Account, into: Import, external_ids: Sequence[str]) ->
     linked = [entry for entry in known if entry.state is LedgerState.LINKED]
     for entry in known:
         entry.state, entry.code, entry.due = LedgerState.DELETED, None, False
+    silenced: Counter[str] = Counter()
     for entry in linked:
         if entry.contact in account.contacts and is_gone_for_good(account, into, entry):
-            let_go_of(account, into, entry.contact)
+            silenced += let_go_of(account, into, entry.contact)
     succeed(into, let_go)
-    return len(known)
+    return len(known), silenced
 
 
 def is_gone_for_good(account: Account, into: Import, deleted: Entry) -> bool:
@@ -131,13 +145,17 @@ def is_gone_for_good(account: Account, into: Import, deleted: Entry) -> bool:
     )
 
 
-def let_go_of(account: Account, into: Import, contact: Contact) -> None:
-    """R16: what the import does with a contact that is deleted at the source."""
-    if into.deletions is DeletionPolicy.TAG:
+def let_go_of(account: Account, into: Import, contact: Contact) -> Counter[str]:
+    """R16: what the import does with a contact that is deleted at the source. Returns what is kept silent."""
+    mailed = mailed_lists(contact)
+    if into.deletions is DeletionPolicy.TAG and into.deletion_tag not in contact.tags:
         assert into.deletion_tag is not None
         contact.tags.add(into.deletion_tag)
-    if into.deletions is DeletionPolicy.UNSUBSCRIBE and contact.status not in LOW:
+    elif into.deletions is DeletionPolicy.UNSUBSCRIBE and contact.status not in LOW:
         contact.status = account.suppressed[contact.key, None] = UNSUBSCRIBED
+    else:
+        return Counter()
+    return kept_silent(mailed, mailed_lists(contact))
 
 
 def succeed(into: Import, let_go: set[str | None]) -> None:
