@@ -102,9 +102,7 @@ class AutomaticImportMutations:
         input: DeleteAutomaticImportInput,  # noqa: A002
     ) -> DeleteAutomaticImportPayload:
         try:
-            undo_id = await automatic_imports.delete(
-                viewer(info), key_of("AutomaticImport", input.id), undo=input.undo
-            )
+            undo_id = await automatic_imports.delete(viewer(info), key_of("AutomaticImport", input.id), undo=input.undo)
         except Refused as refused:
             return DeleteAutomaticImportPayload(user_errors=user_errors(refused))
         return DeleteAutomaticImportPayload(

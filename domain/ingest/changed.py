@@ -18,7 +18,7 @@ async def contact_changes(
     changes = []
     for decision in decisions:
         if decision.cost and decision.contact is not None:
-            status, before = decision.contact.status, decision.change.before.get("status")
+            status, before = decision.status, decision.change.before.get("status")
             active = status is ContactStatus.ACTIVE
             joined = sum(active and each is ContactStatus.ACTIVE for _, each in decision.change.lists)
             others = subscriptions.get(decision.contact.id, 0) - joined

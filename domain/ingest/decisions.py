@@ -18,7 +18,7 @@ class Decision:
 
     `contact` is a new contact for CREATED, the known one otherwise; `applied` is the record as written to it, where
     that is an older one than the record as seen. `entry` is its ledger row so far, `gone_key` the address of somebody
-    whom a user deleted here, of which nothing else is kept.
+    whom a user deleted here, of which nothing else is kept, `status` the one that it leaves the contact with.
     """
 
     item: Item
@@ -33,6 +33,7 @@ class Decision:
     repeated: bool = False
     entry: Entry | None = None
     gone_key: str | None = None
+    status: ContactStatus | None = None
 
     @property
     def is_news(self) -> bool:

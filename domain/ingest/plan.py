@@ -82,6 +82,8 @@ def _keep_current(decision: Decision, known: Known) -> None:
         for name, value in change.columns.items():
             setattr(contact, name, value)
         contact.field_values |= change.values
+    # As it is now: a later record of the page may change it again.
+    decision.status = contact.status
     if change.lists or change.tags:
         known.targets |= {(contact.id, LIST, list_id) for list_id, _ in change.lists}
         known.targets |= {(contact.id, TAG, tag_id) for tag_id in change.tags}
