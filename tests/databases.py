@@ -3,14 +3,17 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
 
-from domain import database
+from domain import database, migrations
 
 TEMPLATE = "sluice_test_template"
+MIGRATIONS = sorted(path.stem for path in Path(migrations.__file__).parent.glob("0*.py"))
+"""The names of all migrations, in their order."""
 EMPTY = """
 DELETE FROM outcome;
 DELETE FROM automatic_import;

@@ -11,6 +11,7 @@ import pytest
 from tortoise.expressions import F
 from websockets.exceptions import ConnectionClosed
 
+from api.limits import MAX_BODY_BYTES
 from api.node import global_id
 from domain.enums import RunState
 from domain.models import ApiToken, ImportRun
@@ -231,7 +232,7 @@ async def test_queries_and_mutations_run_over_the_socket_too(live: Live) -> None
 
 async def test_a_message_larger_than_any_honest_one_closes_the_socket(live: Live) -> None:
     async with socket(live) as connection:
-        await subscribe(connection, "#" * 300_000)
+        await subscribe(connection, "#" * (MAX_BODY_BYTES + 1))
         with pytest.raises(ConnectionClosed) as closed:
             await message(connection)
 

@@ -9,7 +9,7 @@ import pytest
 import api.sample_service
 from domain.credentials import new_key
 from tests.api.cli.refusals import Sluice, refusal
-from tests.databases import url_of
+from tests.databases import MIGRATIONS, url_of
 
 KEY = new_key()
 NO_DATABASE = (
@@ -70,7 +70,7 @@ def test_a_database_that_is_not_migrated_is_refused(
 ) -> None:
     arguments = {"serve": ["--port", "0"], "worker": [], "token": ["create", "--account", "Acme"]}[command]
     result = sluice(command, *arguments, database_url=unmigrated, redis_url=redis_url, secret_keys=KEY)
-    assert refusal(result) == "The database lacks 0001_tables, 0002_constraints: run `sluice migrate`."
+    assert refusal(result) == f"The database lacks {', '.join(MIGRATIONS)}: run `sluice migrate`."
 
 
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1", "redis://127.0.0.1:port"])
