@@ -78,11 +78,11 @@ async def retry(viewer: Viewer, wish: Wish, *, queue: Queue) -> Retried:
     if not external_ids:
         async with _holding(source):
             raise Refused(Problem(ErrorCode.INVALID, " ".join(["There is nothing to try again.", *warnings])))
-    count = not_kept = 0
+    count = not_kept = deleted_here = 0
     for start in range(0, min(len(external_ids), MAX_RECORDS), AT_ONCE):
         async with _holding(source) as connection:
             marked = await _mark(connection, source, external_ids[start : start + AT_ONCE])
-            if not all(marked):
+            if not all(kept for kept, _ in marked):
                 # With each portion: a reading that began after the last one may have passed these records.
                 await automatic_imports.read_all_again(source.account_id, source.automatic_import_id)
             await import_runs.queue(
@@ -94,7 +94,12 @@ async def retry(viewer: Viewer, wish: Wish, *, queue: Queue) -> Retried:
             await cycle.ask_for(connection, source.account_id, source.external_account_id)
             await record_audit(viewer, "RECORDS_RETRIED", source.automatic_import_id, count=len(marked))
         count += len(marked)
-        not_kept += marked.count(False)
+        not_kept += sum(not kept for kept, _ in marked)
+        deleted_here += sum(code == OutcomeCode.DELETED_HERE for _, code in marked)
+    if deleted_here:
+        warnings.append(
+            f"{deleted_here} of people who were deleted here: create the contacts first, or they stay away."
+        )
     if not_kept:
         warnings.append(f"The values of {not_kept} are not kept here: all records are read again.")
     if len(external_ids) > MAX_RECORDS:
@@ -188,8 +193,11 @@ def _require_running(state: str, health: str, label: str) -> None:
         raise Refused(Problem(ErrorCode.NEEDS_REVIEW, message))
 
 
-async def _mark(connection: Connection, source: _Source, external_ids: Sequence[str]) -> list[bool]:
-    """Have the records ingested from the ledger, or taken for new when they are read: whether their values are kept."""
+async def _mark(connection: Connection, source: _Source, external_ids: Sequence[str]) -> list[tuple[bool, str]]:
+    """Have the records ingested from the ledger, or taken for new when they are read.
+
+    Returns of each whether its values are kept here, and its code.
+    """
     rows = await connection.fetch(
         f"""
         UPDATE ledger SET due = record ? 'email', digest = CASE WHEN record ? 'email' THEN digest ELSE ''::bytea END,
@@ -198,8 +206,8 @@ async def _mark(connection: Connection, source: _Source, external_ids: Sequence[
                 THEN jsonb_build_object('consent', record->'consent', 'values', '{{}}'::jsonb) ELSE applied END
         WHERE account_id = $1 AND external_account_id = $2 AND automatic_import_id = $3
             AND external_id = ANY($4::text[]) AND {_CODE} = ANY($5::text[])
-        RETURNING due
+        RETURNING due, code
         """,
         source.account_id, source.external_account_id, source.automatic_import_id, external_ids, list(RETRYABLE),
     )  # fmt: skip
-    return [row["due"] for row in rows]
+    return [(row["due"], row["code"]) for row in rows]

@@ -153,7 +153,7 @@ async def test_a_contact_deleted_here_comes_back_once_the_tombstone_is_lifted(st
 
     # Nothing of it is kept here: it is read again.
     stage.scripts.steps["main"] = [page("ann")]
-    await retry(stage, Wish(import_run_id=first.id))
+    retried = await retry(stage, Wish(import_run_id=first.id))
     await stage.cycle()
     still_deleted = await states()
     await Tombstone.all().delete()
@@ -162,6 +162,10 @@ async def test_a_contact_deleted_here_comes_back_once_the_tombstone_is_lifted(st
     await stage.cycle()
 
     assert await outcomes_of(first) == [("ann", "SKIPPED", "DELETED_HERE")]
+    assert retried.warnings == [
+        "1 of people who were deleted here: create the contacts, or they stay away.",
+        "The values of 1 are not kept here: all records are read again.",
+    ]
     assert still_deleted == {"ann": ("SKIPPED", "DELETED_HERE", False)}
     assert await emails() == ["ann@example.com"]
 
