@@ -163,7 +163,7 @@ async def test_a_contact_deleted_here_comes_back_once_the_tombstone_is_lifted(st
 
     assert await outcomes_of(first) == [("ann", "SKIPPED", "DELETED_HERE")]
     assert retried.warnings == [
-        "1 of people who were deleted here: create the contacts, or they stay away.",
+        "1 of people who were deleted here: create the contacts first, or they stay away.",
         "The values of 1 are not kept here: all records are read again.",
     ]
     assert still_deleted == {"ann": ("SKIPPED", "DELETED_HERE", False)}
