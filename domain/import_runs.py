@@ -216,15 +216,6 @@ async def go_on(connection: Connection, account_id: UUID, run_id: UUID) -> None:
     )  # fmt: skip
 
 
-async def drop(connection: Connection, account_id: UUID, run_id: UUID) -> None:
-    """The run was judged: it ends."""
-    await connection.execute(
-        "UPDATE import_run SET state = 'CANCELLED', finished_at = now(), review = review - 'examples',"
-        " revision = revision + 1 WHERE account_id = $1 AND id = $2",
-        account_id, run_id,
-    )  # fmt: skip
-
-
 async def cancel_open(account_id: UUID, automatic_import_ids: Sequence[UUID]) -> None:
     """End what these imports have under way, because a user paused, deleted or disconnected them."""
     await database.fetch(

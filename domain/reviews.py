@@ -63,7 +63,6 @@ async def drop(viewer: Viewer, run_id: UUID) -> None:
     """End the run without what it stopped before, and pause the import."""
     async with _judging(viewer, run_id, "IMPORT_RUN_DROPPED") as (connection, turn, _):
         await pausing.pause(connection, turn.account_id, [turn.automatic_import_id])
-        await import_runs.drop(connection, turn.account_id, run_id)
 
 
 @asynccontextmanager

@@ -133,9 +133,10 @@ def _not_applied(
 def _stays_deleted(entry: Entry, email: Email | None, known: Known) -> bool:
     """Whether the record is of somebody whom a user deleted here, whatever address it has by now (R6, R13).
 
-    Not where a user wants it tried again, which leaves no digest, or made a contact of that address.
+    Not where a user wants it tried again, which leaves no digest, or made a contact of that address; nor where it has
+    its contact still, and only moved to an address that was deleted here.
     """
-    if entry.code is not OutcomeCode.DELETED_HERE or not entry.digest:
+    if entry.code is not OutcomeCode.DELETED_HERE or not entry.digest or entry.contact_id is not None:
         return False
     return email is None or email.key not in known.by_key
 

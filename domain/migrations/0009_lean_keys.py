@@ -3,9 +3,9 @@
 from tortoise import migrations
 from tortoise.migrations import operations as ops
 
-# Every row of a page had its account and its import looked up and locked, though whoever inserts a contact holds its
-# account's row (the contact limit), and whoever writes a ledger row its import's. What is left of the keys is what they
-# did on deletion, once per statement.
+# Every row of a page had its account and its import looked up and locked, though whoever writes a ledger row holds its
+# import's row, and no account is deleted while it is written for: it has imports, whose own keys refuse that. What is
+# left of the keys is what they did on deletion, once per statement.
 LEAN_KEYS = """
 ALTER TABLE contact DROP CONSTRAINT contact_account_id_fkey;
 ALTER TABLE ledger DROP CONSTRAINT ledger_account_id_automatic_import_id_fkey;

@@ -235,6 +235,20 @@ async def test_whom_a_user_deleted_here_does_not_come_back_under_a_new_address(s
     assert await source.ledger() == {"1": ("SKIPPED", "DELETED_HERE"), "2": ("SKIPPED", "DELETED_HERE")}
 
 
+async def test_whoever_only_moved_to_an_address_deleted_here_moves_on_with_the_contact(source: Source) -> None:
+    await source.send(record("bob", "bob@example.com"), record("ann", "ann@example.com"))
+    bob = await Contact.get(email_key="bob@example.com")
+    await contacts.delete(undoing.viewer(source), bob.id, queue=RecordingQueue())
+    await source.send(record("ann", "bob@example.com"))
+    stayed = await Contact.get()
+
+    await source.send(record("ann", "ann@example.org"))
+
+    assert stayed.email == "ann@example.com"
+    assert (await Contact.get()).email == "ann@example.org"
+    assert (await source.ledger())["ann"] == ("LINKED", None)
+
+
 @pytest.mark.parametrize("email", [None, "no address", "ann@example.org"])
 async def test_nothing_of_an_erased_person_comes_back_into_the_ledger(source: Source, email: str | None) -> None:
     await source.send(record("1", "ann@example.com", phone="1"))
