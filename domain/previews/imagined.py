@@ -203,6 +203,8 @@ def _keep(imagined: Imagined, decision: Decision) -> None:
     imagined.ahead += decision.code is OutcomeCode.CONTACT_LIMIT
     imagined.ahead -= before is not None and before.code is OutcomeCode.CONTACT_LIMIT
     contact = decision.contact
+    if decision.gone_key is not None:
+        known.tombstones.add(decision.gone_key)
     if contact is not None and decision.opts_out:
         known.suppressed[contact.email_key, None] = contact.status
 
