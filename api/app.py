@@ -88,7 +88,11 @@ def build() -> Starlette:
     redis = ArqRedis(pool, job_serializer=serialize, job_deserializer=orjson.loads)
     watch = RedisWatch(redis)
     return create_app(
-        catalogue=ConnectorCatalogue(registered=SERVICES, allow_private_hosts=configured.allow_private_hosts),
+        catalogue=ConnectorCatalogue(
+            registered=SERVICES,
+            allow_private_hosts=configured.allow_private_hosts,
+            origins=configured.service_origins,
+        ),
         queue=ArqQueue(redis),
         watch=watch,
         probes={"redis": redis.ping},

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from domain.records import FieldSpec, Record
 
@@ -78,21 +78,60 @@ class ServiceCategory(StrEnum):
     ADDRESS_BOOK = "ADDRESS_BOOK"
     E_COMMERCE = "E_COMMERCE"
     PROJECT_MANAGEMENT = "PROJECT_MANAGEMENT"
+    FILE = "FILE"
 
 
-class Authorization(StrEnum):
-    """How a service is connected."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """Our registration as a client at a service: SLUICE_<SERVICE>_CLIENT_ID and _CLIENT_SECRET."""
 
-    FORM = "FORM"
-    OAUTH = "OAUTH"
+    client_id: str
+    client_secret: SecretStr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt to get a user's consent on a page of the service.
+
+    `details`: what the user was asked before, as the authorization's model. `redirect_uri`: where the service sends
+    the browser, or posts its answer, with `state`. `verifier`: PKCE's (RFC 7636). `registration`: None where none is
+    needed.
+    """
+
+    registration: Registration | None
+    details: Any
+    redirect_uri: str
+    state: str
+    verifier: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorization:
+    """How users agree on a page of the service, instead of typing credentials.
+
+    `details` draws the form of what has to be known before: a shop's domain. `start` makes the URL to open, and asks
+    nobody. `finish` turns what came back (without `state`, which has been checked) into credentials;
+    AccessRevokedError where the user declined. `renew` gets fresh credentials before the old ones expire;
+    AccessRevokedError where only the user can (`invalid_grant`).
+    """
+
+    details: type[BaseModel]
+    start: Callable[[Attempt], str]
+    finish: Callable[[httpx.AsyncClient, Attempt, Mapping[str, str]], Awaitable[BaseModel]]
+    renew: Callable[[httpx.AsyncClient, Registration, Any], Awaitable[BaseModel]] | None = None
+    needs_registration: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """Everything the product needs to know of a service; `connectors.registry` lists them.
 
-    `credentials` and `criteria` are pydantic models: their JSON Schemas draw the forms. Secrets in `credentials`
-    are `SecretStr`. `unstable_ids`: the service re-uses external ids, so records match by address first (R6).
+    `credentials` is the model of what is stored, its secrets `SecretStr`. `form`: what users can type, whose values are
+    valid credentials; None where they cannot. `authorization`: how they agree on a page of the service instead.
+    At least one of the two. `form`, `criteria` and the authorization's `details` draw forms by their JSON Schemas.
+    `notice` is what a user must know before creating an import: what the service does not give.
+    `revoke` gives the credentials back when the external account is disconnected.
+    `unstable_ids`: the service re-uses external ids, so records match by address first (R6).
     `tells_deletions`: it reports a deletion as such, apart from a record that left the criteria (R16).
     """
 
@@ -100,13 +139,16 @@ class Service:
     name: str
     category: ServiceCategory
     documentation_url: str
-    authorization: Authorization
     credentials: type[BaseModel]
     criteria: type[BaseModel]
     fields: Sequence[FieldSpec]
     connect: Callable[[httpx.AsyncClient, Any, Any], Connector]
     identify: Callable[[httpx.AsyncClient, Any], Awaitable[RemoteAccount]]
     choices: Callable[[httpx.AsyncClient, Any, str], Awaitable[Sequence[Choice]]]
+    form: type[BaseModel] | None = None
+    authorization: Authorization | None = None
+    revoke: Callable[[httpx.AsyncClient, Registration | None, Any], Awaitable[None]] | None = None
+    notice: str | None = None
     unstable_ids: bool = False
     tells_deletions: bool = False
 

@@ -20,7 +20,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from connectors import vcard
 from connectors.base import (
-    Authorization,
     Checkpoint,
     CheckpointExpiredError,
     Choice,
@@ -232,8 +231,8 @@ SERVICE = Service(
     name="CardDAV",
     category=ServiceCategory.ADDRESS_BOOK,
     documentation_url="https://www.rfc-editor.org/rfc/rfc6352",
-    authorization=Authorization.FORM,
     credentials=Credentials,
+    form=Credentials,
     criteria=Criteria,
     fields=vcard.FIELDS,
     connect=connect,

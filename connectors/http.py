@@ -5,15 +5,17 @@ import base64
 import binascii
 import re
 import ssl
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import cache
+from functools import cache, partial
 from ipaddress import ip_address
 from socket import SOCK_STREAM
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import httpx
 from httpx_secure import SSRFProtectionError, httpx_ssrf_protection
+from pydantic import TypeAdapter, ValidationError
 
 from connectors.base import AccessRevokedError, ConnectorError, TransientError, UnexpectedResponseError
 
@@ -30,19 +32,25 @@ LONGEST_WAIT = timedelta(days=36_500)
 SECRET_HEADER = re.compile(r"auth|token|key|secret|cookie", re.IGNORECASE)
 SHORTEST_SECRET = 4
 
+NO_ORIGINS: Mapping[str, str] = {}
 
-def open_client(*, allow_private_hosts: bool) -> httpx.AsyncClient:
+Shape = TypeVar("Shape")
+
+
+def open_client(*, allow_private_hosts: bool, origins: Mapping[str, str] = NO_ORIGINS) -> httpx.AsyncClient:
     """Open the client that connectors share. It ignores proxy variables and follows no redirect by itself.
 
-    Unless `allow_private_hosts`, it connects to globally reachable addresses only.
+    Unless `allow_private_hosts`, it connects to globally reachable addresses only. `origins` says which are reached
+    elsewhere: `{"https://people.googleapis.com": "http://127.0.0.1:9000"}` leads to a simulator.
     """
+    hooks = [partial(_reach_elsewhere, origins)] if origins else []
     client = httpx.AsyncClient(
         verify=_tls(),
         headers={"User-Agent": "Sluice"},
         timeout=TIMEOUT,
         trust_env=False,
         follow_redirects=False,
-        event_hooks={"request": [] if allow_private_hosts else [_refuse_private_host]},
+        event_hooks={"request": [*hooks, *([] if allow_private_hosts else [_refuse_private_host])]},
     )
     return client if allow_private_hosts else httpx_ssrf_protection(client)
 
@@ -51,6 +59,21 @@ def open_client(*, allow_private_hosts: bool) -> httpx.AsyncClient:
 def _tls() -> ssl.SSLContext:
     """Made once: reading the certificates takes longer than a cycle that finds nothing."""
     return httpx.create_ssl_context(trust_env=False)
+
+
+def elsewhere(url: httpx.URL, origins: Mapping[str, str]) -> httpx.URL:
+    """Where `url` is really reached, by `origins` as in `open_client`."""
+    origin = str(url.copy_with(userinfo=b"", raw_path=b"/", fragment=None)).rstrip("/")
+    target = origins.get(origin)
+    if target is None:
+        return url
+    there = httpx.URL(target)
+    return url.copy_with(scheme=there.scheme, host=there.host, port=there.port)
+
+
+async def _reach_elsewhere(origins: Mapping[str, str], request: httpx.Request) -> None:
+    # The Host header stays: it tells a simulator which service, and which shop, is meant.
+    request.url = elsewhere(request.url, origins)
 
 
 async def _refuse_private_host(request: httpx.Request) -> None:
@@ -98,6 +121,34 @@ async def send(client: httpx.AsyncClient, method: str, url: httpx.URL | str, **o
         raise UnexpectedResponseError(f"{method} {_public(url)}: the body cannot be decompressed") from error
     except (httpx.TransportError, TimeoutError) as error:
         raise TransientError(f"{method} {_public(url)}: {_reason(error)}") from error
+
+
+def parse(response: httpx.Response, shape: type[Shape]) -> Shape:
+    """The JSON body as `shape`, a pydantic model or any type that pydantic knows.
+
+    Raises UnexpectedResponseError for what is no JSON (a page of a login, of maintenance) or has another shape; the
+    message names the places that do not fit, never their values.
+    """
+    try:
+        read: Shape = _adapter(cast("Any", shape)).validate_json(response.content)
+    except ValidationError as error:
+        line = f"{response.request.method} {_public(response.request.url)}: {response.status_code}"
+        problems = error.errors(include_input=False, include_url=False, include_context=False)
+        if problems[0]["type"] == "json_invalid":
+            kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
+            raise UnexpectedResponseError(f"{line}, where JSON was due: {kind[:EXCERPT_CHARACTERS]}") from None
+        found = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or 'the whole'}: {problem['msg']}"
+            for problem in problems[:3]
+        )
+        raise UnexpectedResponseError(f"{line}, not as documented: {found[:EXCERPT_CHARACTERS]}") from None
+    return read
+
+
+@cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    """Made once for each shape: building one takes longer than reading a page with it."""
+    return TypeAdapter(shape)
 
 
 def check(response: httpx.Response) -> httpx.Response:

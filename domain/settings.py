@@ -59,6 +59,11 @@ class Settings(BaseSettings):
     allow_private_hosts: bool = Field(
         False, description="Let users connect services on private and loopback addresses."
     )
+    service_origins: Annotated[dict[str, str], NoDecode] = Field(
+        {},
+        description="Origins of services that are reached elsewhere, as "
+        "`https://people.googleapis.com=http://127.0.0.1:9000`, comma-separated: for simulators.",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins whose pages may call the API, comma-separated."
     )
@@ -70,10 +75,33 @@ class Settings(BaseSettings):
     fast_executor: bool = Field(True, description="Complete plain GraphQL fields by compiled plans.")
     log_format: str = Field("json", pattern="^(json|console)$", description="How logs are written: json or console.")
 
+    @field_validator("service_origins", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+        return {origin.rstrip("/"): target.rstrip("/") for origin, _, target in pairs}
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+class ClientRegistration(BaseSettings):
+    """How this server is registered as an OAuth client at one service."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    client_id: str | None = None
+    client_secret: SecretStr | None = None
+
+
+@cache
+def client_registration(service: str) -> ClientRegistration:
+    """What SLUICE_<SERVICE>_CLIENT_ID and SLUICE_<SERVICE>_CLIENT_SECRET say."""
+    return ClientRegistration(_env_prefix=f"SLUICE_{service.upper()}_")
 
 
 @cache

@@ -1,7 +1,7 @@
 """The domain's catalogue, over the connectors that we ship."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -19,6 +19,7 @@ class ConnectorCatalogue:
 
     registered: Mapping[str, Service]
     allow_private_hosts: bool
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def services(self) -> Sequence[ServiceInfo]:
         """Every service, ordered by name."""
@@ -38,7 +39,7 @@ class ConnectorCatalogue:
     async def identify(self, service: str, credentials: Mapping[str, Any]) -> RemoteIdentity:
         """Ask the service whose account the credentials open."""
         declared = self.registered[service]
-        async with open_client(allow_private_hosts=self.allow_private_hosts) as client:
+        async with open_client(allow_private_hosts=self.allow_private_hosts, origins=self.origins) as client:
             try:
                 remote = await declared.identify(client, declared.credentials.model_validate(credentials))
             except ConnectorError as error:
@@ -52,7 +53,7 @@ class ConnectorCatalogue:
             known = ", ".join(declared.criteria.model_fields) or "none"
             message = f"{declared.name} has no criterion {criterion!r}. Criteria: {known}."
             raise Refused(Problem(ErrorCode.NOT_FOUND, message, ("criterion",)))
-        async with open_client(allow_private_hosts=self.allow_private_hosts) as client:
+        async with open_client(allow_private_hosts=self.allow_private_hosts, origins=self.origins) as client:
             try:
                 found = await declared.choices(client, declared.credentials.model_validate(credentials), criterion)
             except ConnectorError as error:
@@ -67,8 +68,8 @@ def _info(service: Service) -> ServiceInfo:
         name=service.name,
         category=service.category,
         documentation_url=service.documentation_url,
-        authorization=service.authorization,
-        credentials_schema=service.credentials.model_json_schema(),
+        authorization="FORM" if service.authorization is None else "OAUTH",
+        credentials_schema=service.form.model_json_schema() if service.form is not None else {},
         criteria_schema=service.criteria.model_json_schema(),
         fields=service.fields,
         unstable_ids=service.unstable_ids,

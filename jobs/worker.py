@@ -86,7 +86,9 @@ def make_worker(redis: ArqRedis, *, services: Mapping[str, Service] = SERVICES, 
         redis_pool=redis,
         ctx={
             "services": services,
-            "open_client": partial(open_client, allow_private_hosts=settings().allow_private_hosts),
+            "open_client": partial(
+                open_client, allow_private_hosts=settings().allow_private_hosts, origins=settings().service_origins
+            ),
             "events": RedisEvents(redis),
             "queue": ArqQueue(redis),
         },

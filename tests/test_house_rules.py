@@ -70,7 +70,7 @@ def table(heading: str) -> list[list[str]]:
 
 def test_the_readme_lists_every_setting_as_the_code_has_it() -> None:
     expected = [
-        [f"`SLUICE_{key.upper()}`", "" if field.default in (None, ()) else f"`{field.default}`", field.description]
+        [f"`SLUICE_{key.upper()}`", "" if field.default in (None, (), {}) else f"`{field.default}`", field.description]
         for key, field in Settings.model_fields.items()
     ]
     assert table("### Settings") == expected
@@ -78,7 +78,7 @@ def test_the_readme_lists_every_setting_as_the_code_has_it() -> None:
 
 def test_the_readme_lists_every_service_as_the_registry_has_it() -> None:
     expected = [
-        [f"`{service.key}`", service.name, service.category.value, service.authorization.value]
+        [f"`{service.key}`", service.name, service.category.value, "FORM" if service.authorization is None else "OAUTH"]
         for service in sorted(SERVICES.values(), key=lambda service: service.name)
     ]
     assert table("## Services") == expected

@@ -17,7 +17,7 @@ import httpx
 import orjson
 from pydantic import BaseModel
 
-from connectors.base import Authorization, Checkpoint, Page, RemoteAccount, Service, ServiceCategory
+from connectors.base import Checkpoint, Page, RemoteAccount, Service, ServiceCategory
 from connectors.http import request
 from domain.records import FieldSpec, FieldType, Record
 
@@ -159,8 +159,8 @@ SERVICE = Service(
     name="Benchmark",
     category=ServiceCategory.E_COMMERCE,
     documentation_url="https://example.com",
-    authorization=Authorization.FORM,
     credentials=Credentials,
+    form=Credentials,
     criteria=Criteria,
     fields=tuple(FIELDS.values()),
     connect=lambda client, credentials, criteria: BenchmarkConnector(client, credentials.url, criteria.incremental),

@@ -11,7 +11,7 @@ import httpx
 import orjson
 from pydantic import BaseModel
 
-from connectors.base import Authorization, Checkpoint, Page, RemoteAccount, Service, ServiceCategory
+from connectors.base import Checkpoint, Page, RemoteAccount, Service, ServiceCategory
 from domain import background_tasks, cycle, database, import_runs
 from domain.account import find_or_create_account
 from domain.credentials import key_ring
@@ -68,8 +68,8 @@ class Scripts:
             name="Scripted",
             category=ServiceCategory.ADDRESS_BOOK,
             documentation_url="https://example.com",
-            authorization=Authorization.FORM,
             credentials=Credentials,
+            form=Credentials,
             criteria=Criteria,
             fields=(),
             connect=lambda _, __, criteria: ScriptedConnector(self, criteria.script),

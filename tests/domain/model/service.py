@@ -14,7 +14,6 @@ from pydantic import BaseModel
 
 from connectors.base import (
     AccessRevokedError,
-    Authorization,
     Checkpoint,
     CheckpointExpiredError,
     Page,
@@ -206,8 +205,8 @@ def book_service(
         name="Books",
         category=ServiceCategory.ADDRESS_BOOK,
         documentation_url="https://example.com",
-        authorization=Authorization.FORM,
-        credentials=Credentials,
+            credentials=Credentials,
+        form=Credentials,
         criteria=Criteria,
         fields=tuple(FIELDS.values()),
         connect=connect,
