@@ -19,8 +19,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from tortoise.exceptions import BaseORMException
 
-from api import outcomes_csv
+from api import oauth_callback, outcomes_csv
 from api.auth import Authentication
+from api.callback_url import PATH as CALLBACK
 from api.graphql import GraphQLEndpoint, Services
 from api.limits import BodyLimit
 from api.schema import build_schema
@@ -64,6 +65,7 @@ def create_app(
             Route("/graphql", graphql),
             WebSocketRoute("/graphql", graphql),
             Route(outcomes_csv.PATH, outcomes_csv.download),
+            Route(CALLBACK, partial(oauth_callback.answered, catalogue), methods=["GET", "POST"]),
             Route("/healthz", _healthz),
             Route("/readyz", partial(_readyz, needed)),
         ],

@@ -1,7 +1,8 @@
 """Services in the schema: what can be connected."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import strawberry
 from strawberry.scalars import JSON
@@ -10,7 +11,7 @@ from api.context import Info, loaders
 from api.enums import describe
 from api.external_accounts import ExternalAccount
 from api.node import shows
-from domain.catalogue import ServiceInfo
+from domain.catalogue import ServiceAuthorization, ServiceInfo
 from domain.records import FieldSpec, FieldType
 
 
@@ -18,11 +19,7 @@ class ServiceCategory(StrEnum):
     ADDRESS_BOOK = "ADDRESS_BOOK"
     E_COMMERCE = "E_COMMERCE"
     PROJECT_MANAGEMENT = "PROJECT_MANAGEMENT"
-
-
-class ServiceAuthorization(StrEnum):
-    OAUTH = "OAUTH"
-    FORM = "FORM"
+    FILE = "FILE"
 
 
 describe(
@@ -31,12 +28,13 @@ describe(
     ADDRESS_BOOK="It keeps people's addresses.",
     E_COMMERCE="It runs shops; its contacts are customers.",
     PROJECT_MANAGEMENT="It runs projects; its contacts are members and guests.",
+    FILE="It is a file that lies somewhere.",
 )
 describe(
     ServiceAuthorization,
     "How a service is connected.",
-    OAUTH="Its users agree on a page of the service.",
-    FORM="Its users fill in the form of `credentialsSchema`.",
+    OAUTH="Its users agree on a page of the service: `startServiceAuthorization`.",
+    FORM="Its users fill in the form of `credentialsSchema`: `connectService`.",
 )
 
 
@@ -58,14 +56,22 @@ class Service:
     name: str = strawberry.field(description="Its name for people.")
     category: ServiceCategory = strawberry.field(description="What kind of app it is.")
     documentation_url: str = strawberry.field(description="Where the service explains how to get credentials.")
-    authorization: ServiceAuthorization = strawberry.field(description="How it is connected.")
-    credentials_schema: JSON = strawberry.field(
-        description="JSON Schema of the credentials: a page can draw the form from it."
+    authorization: ServiceAuthorization = strawberry.field(description="How it is best connected on this server.")
+    authorizations: list[ServiceAuthorization] = strawberry.field(
+        description="Every way that works on this server, the best first; empty until its operator registers it there."
+    )
+    credentials_schema: JSON | None = strawberry.field(
+        description="JSON Schema of the credentials: a page can draw the form from it. Null where nothing can be typed."
+    )
+    authorization_schema: JSON | None = strawberry.field(
+        description="JSON Schema of what has to be known before the service's page is opened, as a shop's domain: "
+        "`details` of `startServiceAuthorization`. Null where there is no such page."
     )
     criteria_schema: JSON = strawberry.field(
         description="JSON Schema of the criteria: a page can draw the form from it."
     )
     fields: list[ServiceField] = strawberry.field(description="What it brings, beside name, email and phone.")
+    notice: str | None = strawberry.field(description="What to know before creating an import of it; else null.")
 
     @classmethod
     def of(cls, info: ServiceInfo) -> Self:
@@ -74,10 +80,13 @@ class Service:
             name=info.name,
             category=ServiceCategory(info.category),
             documentation_url=info.documentation_url,
-            authorization=ServiceAuthorization(info.authorization),
-            credentials_schema=JSON(dict(info.credentials_schema)),
+            authorization=info.authorization,
+            authorizations=list(info.authorizations),
+            credentials_schema=_json(info.credentials_schema),
+            authorization_schema=_json(info.authorization_schema),
             criteria_schema=JSON(dict(info.criteria_schema)),
             fields=[ServiceField.of(spec) for spec in info.fields],
+            notice=info.notice,
         )
 
     @strawberry.field(description="How many automatic imports of it the account has.")
@@ -87,6 +96,10 @@ class Service:
     @strawberry.field(description="The account's connected logins at it, oldest first.")
     async def external_accounts(self, info: Info) -> list[ExternalAccount]:
         return [ExternalAccount.of(row) for row in await loaders(info).external_accounts_of_service.load(self.key)]
+
+
+def _json(schema: Mapping[str, Any] | None) -> JSON | None:
+    return None if schema is None else JSON(dict(schema))
 
 
 @strawberry.type

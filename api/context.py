@@ -16,13 +16,17 @@ from domain.queue import Queue
 
 @dataclass(slots=True, kw_only=True)
 class Context:
-    """One HTTP request, or one WebSocket connection, whose viewer is known once it has introduced itself."""
+    """One HTTP request, or one WebSocket connection, whose viewer is known once it has introduced itself.
+
+    `callback_url`: where services send what their users agreed to; None where that is not known.
+    """
 
     catalogue: Catalogue
     queue: Queue
     watch: Watch
     viewer: Viewer | None = None
     connection_params: Mapping[str, Any] | None = None
+    callback_url: str | None = None
     _loaders: Loaders | None = field(default=None, init=False)
     _services: Mapping[str, ServiceInfo] | None = field(default=None, init=False)
 

@@ -148,6 +148,7 @@ class DisconnectExternalAccountPayload:
     external_account: ExternalAccount | None = strawberry.field(
         default=None, description="The external account; null where there are errors."
     )
+    warnings: Sequence[str] = strawberry.field(default=(), description="What is worth knowing, though it was done.")
     user_errors: Sequence[UserError] = strawberry.field(default=(), description="Every problem of the input.")
 
 
@@ -209,7 +210,8 @@ class ExternalAccountMutations:
         return ReconnectExternalAccountPayload(external_account=await _shown(info, key))
 
     @strawberry.mutation(
-        description="Erase the credentials and pause the imports. Everything else stays, for a later reconnect."
+        description="Erase the credentials, revoke them at the service where it can do that, and pause the imports. "
+        "Everything else stays, for a later reconnect."
     )
     async def disconnect_external_account(
         self,
@@ -218,10 +220,10 @@ class ExternalAccountMutations:
     ) -> DisconnectExternalAccountPayload:
         key = key_of("ExternalAccount", input.external_account_id)
         try:
-            await external_accounts.disconnect(viewer(info), key)
+            warnings = await external_accounts.disconnect(viewer(info), key, catalogue=info.context.catalogue)
         except Refused as refused:
             return DisconnectExternalAccountPayload(user_errors=user_errors(refused))
-        return DisconnectExternalAccountPayload(external_account=await _shown(info, key))
+        return DisconnectExternalAccountPayload(external_account=await _shown(info, key), warnings=warnings)
 
 
 async def _shown(info: Info, key: UUID) -> ExternalAccount:

@@ -16,6 +16,7 @@ from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
 
 from api.auth import AuthenticatedSocket, introduced
+from api.callback_url import callback_url
 from api.context import Context
 from domain.catalogue import Catalogue
 from domain.events import Watch
@@ -68,6 +69,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             queue=services.queue,
             watch=services.watch,
             viewer=request.scope.get("viewer"),
+            callback_url=callback_url(request.url),
         )
 
     async def on_ws_connect(self, context: Context) -> Any:

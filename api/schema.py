@@ -21,6 +21,7 @@ from api.import_runs import ImportRunMutations, ImportRunQueries, ImportRunSubsc
 from api.import_undos import ImportUndoMutations, ImportUndoQueries
 from api.lists import ListMutations, ListQueries
 from api.node import Node, find_node
+from api.service_authorizations import ServiceAuthorizationMutations, ServiceAuthorizationQueries
 
 
 @strawberry.type
@@ -43,6 +44,7 @@ class Query(
     ListQueries,
     CatalogueQueries,
     ExternalAccountQueries,
+    ServiceAuthorizationQueries,
     AutomaticImportQueries,
     ImportRunQueries,
     ImportUndoQueries,
@@ -59,6 +61,7 @@ class Mutation(
     ContactMutations,
     FieldMutations,
     ExternalAccountMutations,
+    ServiceAuthorizationMutations,
     AutomaticImportMutations,
     ImportRunMutations,
     ImportUndoMutations,

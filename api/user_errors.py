@@ -21,6 +21,7 @@ describe(
     IN_USE="Something else needs it; the message says what to change first.",
     NEEDS_RECONNECT="The service does not accept the stored credentials any more: reconnect first.",
     NEEDS_REVIEW="The automatic import waits for your judgement: approve its run, or drop it.",
+    NOT_CONFIGURED="The operator of this server has to set something first; the message says what.",
     NOT_FOUND="Your account has nothing with this id.",
     PAUSED="The automatic import is paused: resume it first.",
     SERVICE_UNAVAILABLE="The service cannot be reached now: try again later.",

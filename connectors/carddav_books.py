@@ -8,6 +8,7 @@ import httpx
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from connectors.base import UnexpectedResponseError
+from connectors.http import web_address
 from connectors.webdav import Resource, WebDav
 
 ADDRESS_BOOK = "{urn:ietf:params:xml:ns:carddav}addressbook"
@@ -21,16 +22,8 @@ REPORTS = "{DAV:}supported-report-set"
 BOOK_PROPERTIES = (RESOURCE_TYPE, DISPLAY_NAME, SYNC_TOKEN, REPORTS)
 
 
-def _web_address(text: str) -> str:
-    """Complete an address as people type it. User name and password in it would end up in logs."""
-    address = text.strip()
-    try:
-        url = httpx.URL(address if "://" in address else f"https://{address}")
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in {"http", "https"} or not url.host or url.userinfo:
-        raise ValueError("must be an http or https address without user name and password")
-    return str(url.copy_with(query=None, fragment=None))
+def _server_address(text: str) -> str:
+    return str(web_address(text).copy_with(query=None))
 
 
 class Credentials(BaseModel):
@@ -38,7 +31,7 @@ class Credentials(BaseModel):
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True, extra="forbid")
 
-    url: Annotated[str, AfterValidator(_web_address)] = Field(
+    url: Annotated[str, AfterValidator(_server_address)] = Field(
         title="Server address",
         description="The address of the server, or of a single address book.",
         max_length=2000,

@@ -5,7 +5,7 @@ import base64
 import binascii
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
@@ -35,6 +35,7 @@ SHORTEST_SECRET = 4
 NO_ORIGINS: Mapping[str, str] = {}
 
 Shape = TypeVar("Shape")
+Read = TypeVar("Read")
 
 
 def open_client(*, allow_private_hosts: bool, origins: Mapping[str, str] = NO_ORIGINS) -> httpx.AsyncClient:
@@ -59,6 +60,18 @@ def open_client(*, allow_private_hosts: bool, origins: Mapping[str, str] = NO_OR
 def _tls() -> ssl.SSLContext:
     """Made once: reading the certificates takes longer than a cycle that finds nothing."""
     return httpx.create_ssl_context(trust_env=False)
+
+
+def web_address(text: str) -> httpx.URL:
+    """An address as people type it, completed. Raises ValueError; a user name in it would end up in logs."""
+    address = text.strip()
+    try:
+        url = httpx.URL(address if "://" in address else f"https://{address}")
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in {"http", "https"} or not url.host or url.userinfo:
+        raise ValueError("must be an http or https address without user name and password")
+    return url.copy_with(fragment=None)
 
 
 def elsewhere(url: httpx.URL, origins: Mapping[str, str]) -> httpx.URL:
@@ -104,9 +117,28 @@ async def send(client: httpx.AsyncClient, method: str, url: httpx.URL | str, **o
 
     Raises TransientError where there is no answer, UnexpectedResponseError where there can never be one.
     """
+    return await _exchange(client, method, url, _read, **options)
+
+
+async def part(client: httpx.AsyncClient, url: httpx.URL | str, *, start: int, length: int) -> tuple[bytes, bool]:
+    """Read a file from byte `start` on, at most `length` bytes. Returns them, and whether the file ends there.
+
+    For files of any size: only this part is held, also where a server sends all of it (RFC 9110, section 14.2).
+    """
+    headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
+    return await _exchange(client, "GET", url, partial(_read_part, start, length), headers=headers)
+
+
+async def _exchange(
+    client: httpx.AsyncClient,
+    method: str,
+    url: httpx.URL | str,
+    read: Callable[[httpx.Response], Awaitable[Read]],
+    **options: Any,
+) -> Read:
     try:
         async with asyncio.timeout(CALL_SECONDS), client.stream(method, url, **options) as response:
-            return await _read(response)
+            return await read(response)
     except SSRFProtectionError as error:
         raise UnexpectedResponseError(
             f"{method} {_public(url)}: the host has a private address; "
@@ -215,6 +247,26 @@ async def _read(response: httpx.Response) -> httpx.Response:
     return httpx.Response(response.status_code, headers=headers, content=bytes(body), request=response.request)
 
 
+async def _read_part(start: int, length: int, response: httpx.Response) -> tuple[bytes, bool]:
+    if response.status_code == 416:
+        return b"", True
+    if not response.is_success:
+        check(await _read(response))
+    sent = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
+    if response.status_code == 206 and (sent is None or int(sent[1]) != start):
+        raise UnexpectedResponseError(
+            f"{response.request.method} {_public(response.request.url)}: another part of the file was asked for"
+        )
+    body, skip = bytearray(), 0 if sent else start
+    async for chunk in response.aiter_bytes():
+        body += chunk[skip:]
+        skip = max(skip - len(chunk), 0)
+        if len(body) > length:
+            break
+    ends = int(sent[2]) + 1 == int(sent[3]) if sent else True
+    return bytes(body[:length]), ends and len(body) <= length
+
+
 def _reason(error: Exception) -> str:
     # Only this class's text is known to name nothing but hosts and certificates.
     if isinstance(error, httpx.ConnectError) and str(error):
@@ -231,7 +283,8 @@ def _public(url: httpx.URL | str) -> str:
 
 def _without_secrets(text: str, request: httpx.Request) -> str:
     headers = [value for name, value in request.headers.items() if SECRET_HEADER.search(name)]
-    for secret in (*headers, *_basic_password(request), *request.url.params.values()):
+    quoted = re.findall(r'"([^"]+)"', " ".join(headers))  # of OAuth oauth_token="…" (RFC 5849)
+    for secret in (*headers, *quoted, *_basic_password(request), *request.url.params.values()):
         if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret.rpartition(" ")[2], "***")
     return text

@@ -100,7 +100,8 @@ class WebDav:
                 raise UnexpectedResponseError(f"REPORT {base}: no sync-token in the answer")
             changes = members(resources, base)
             truncated = any(resource.status == 507 for resource in resources)
-            progress = not changes.keys() <= etags.keys()
+            # A member that changes meanwhile is reported again, with another entity tag.
+            progress = not changes.items() <= etags.items()
             etags.update(changes)
             if not truncated:
                 return Changes(etags=etags, token=token)

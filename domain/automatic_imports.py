@@ -13,7 +13,6 @@ from uuid import UUID
 
 from tortoise.expressions import F
 from tortoise.queryset import QuerySet
-from tortoise.transactions import in_transaction
 from uuid_utils.compat import uuid7
 
 from domain import (
@@ -52,7 +51,7 @@ async def create(viewer: Viewer, new: NewImport, *, catalogue: Catalogue, queue:
     )  # fmt: skip
     deletion_tag_id = new.deletion_tag_id if new.deletion_policy is DeletionPolicy.TAG else None
     import_id = uuid7()
-    async with in_transaction():
+    async with database.transaction():
         await _locked_external_account(account_id, external_account.id)
         await AutomaticImport.create(
             id=import_id,
@@ -223,7 +222,7 @@ def _try_again() -> dict[str, Any]:
 async def _changing(viewer: Viewer, import_id: UUID, action: str) -> AsyncIterator[ExternalAccount]:
     """A transaction that holds the import and its external account, in lock order, and is audited."""
     current = await get(viewer.account_id, import_id)
-    async with in_transaction():
+    async with database.transaction():
         external_account = await _locked_external_account(viewer.account_id, current.external_account_id)
         if await _row(viewer.account_id, import_id).select_for_update(no_key=True).first() is None:
             raise not_found("automatic import", "id")

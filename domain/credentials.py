@@ -11,8 +11,10 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any, cast
 from uuid import UUID
 
+import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -46,6 +48,16 @@ class KeyRing:
         except InvalidTag:
             message = f"A secret of {row} does not open with key {key_id.decode()!r} of SLUICE_SECRET_KEYS."
             raise Misconfigured(message) from None
+
+
+def seal_json(secret: Mapping[str, Any], *, row: UUID) -> bytes:
+    """Encrypt values, which JSON can hold, for `row`."""
+    return key_ring().seal(orjson.dumps(secret), row=row)
+
+
+def unseal_json(sealed: bytes, *, row: UUID) -> dict[str, Any]:
+    """Decrypt what `seal_json` made for `row`."""
+    return cast("dict[str, Any]", orjson.loads(key_ring().unseal(sealed, row=row)))
 
 
 def new_key() -> str:

@@ -148,7 +148,13 @@ async def renew(claim: Claim) -> None:
 
 async def needs_reconnect(claim: Claim, *, reason: str) -> None:
     """The service no longer accepts the credentials: stop polling until someone reconnects (R15)."""
-    await _update(claim, "health = 'NEEDS_RECONNECT', health_reason = $4, next_cycle_at = NULL", reason)
+    # Disconnected meanwhile, it stays so: what was revoked there is refused here.
+    await _update(
+        claim,
+        "health = CASE WHEN credentials IS NULL THEN health ELSE 'NEEDS_RECONNECT' END,"
+        " health_reason = CASE WHEN credentials IS NULL THEN health_reason ELSE $4 END, next_cycle_at = NULL",
+        reason,
+    )
 
 
 async def respect(claim: Claim, *, until: datetime) -> None:

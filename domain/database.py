@@ -7,11 +7,11 @@ from typing import Any, TypeAlias, cast
 import asyncpg
 from asyncpg.pgproto.pgproto import UUID
 from tortoise import Tortoise
+from tortoise.backends.asyncpg.client import AsyncpgDBClient, TransactionWrapper
 from tortoise.backends.base.config_generator import expand_db_url
-from tortoise.connection import get_connection
+from tortoise.connection import get_connection, get_connections
 from tortoise.exceptions import DBConnectionError
 from tortoise.migrations.api.migrate import migrate as run_migrations
-from tortoise.transactions import in_transaction
 from uuid_utils import uuid7
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -74,10 +74,26 @@ async def close_database() -> None:
 
 @asynccontextmanager
 async def transaction() -> AsyncIterator[Connection]:
-    """One transaction (a savepoint inside another), shared by SQL on the yielded connection and by the models."""
-    async with in_transaction() as client:
-        # The hot paths speak asyncpg itself; Tortoise offers no public way to its connection.
-        yield cast("Connection", client._connection)
+    """One transaction (a savepoint inside another), shared by SQL on the yielded connection and by the models.
+
+    Not Tortoise's own: where that is cancelled as it begins or ends, it keeps the connection for good, and whatever
+    the task does next is still inside.
+    """
+    connections = get_connections()
+    client = connections.get("default")
+    if isinstance(client, TransactionWrapper):
+        outer = cast("Connection", client._connection)
+        async with outer.transaction():
+            yield outer
+        return
+    async with cast("AsyncpgDBClient", client).acquire_connection() as connection, connection.transaction():
+        shared = TransactionWrapper(cast("AsyncpgDBClient", client))
+        shared._connection = connection
+        token = connections.set("default", shared)
+        try:
+            yield connection
+        finally:
+            connections.reset(token)
 
 
 def new_id() -> UUID:

@@ -20,6 +20,15 @@ class ExternalAccountHealth(StrEnum):
     DISCONNECTED = "DISCONNECTED"
 
 
+class AttemptState(StrEnum):
+    """Where an attempt to get a user's consent stands. EXPIRED is not stored: it is what PENDING becomes."""
+
+    PENDING = "PENDING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"
+
+
 class ImportState(StrEnum):
     """What the owner, or the engine, last decided about an automatic import."""
 

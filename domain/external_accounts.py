@@ -1,21 +1,19 @@
 """Connected logins at services: connect, reconnect, disconnect."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-import orjson
 from tortoise.exceptions import IntegrityError
-from tortoise.transactions import in_transaction
 from uuid_utils.compat import uuid7
 
-from domain import cycle, database, pausing, sweeps
+from domain import cycle, database, pausing, renewing, sweeps
 from domain.account import Viewer
 from domain.audit import record_audit
 from domain.catalogue import Catalogue, CriterionChoice, RemoteIdentity, find_service
-from domain.credentials import key_ring
+from domain.credentials import seal_json, unseal_json
 from domain.enums import ExternalAccountHealth
-from domain.errors import ErrorCode, Problem, Refused, not_found
+from domain.errors import ErrorCode, Misconfigured, Problem, Refused, not_found
 from domain.models import AutomaticImport, ExternalAccount
 
 
@@ -24,30 +22,36 @@ async def connect(
 ) -> ExternalAccount:
     """Connect a login after asking the service whose it is. Connecting the same one again renews its credentials."""
     find_service(catalogue, service)
-    checked = _checked(catalogue, service, credentials)
-    remote = await catalogue.identify(service, checked)
+    return await keep_new(viewer, service, _checked(catalogue, service, credentials), catalogue)
+
+
+async def keep_new(
+    viewer: Viewer, service: str, credentials: Mapping[str, Any], catalogue: Catalogue
+) -> ExternalAccount:
+    """Connect the login that checked credentials open, as `connect` does."""
+    remote = await catalogue.identify(service, credentials)
     existing = await ExternalAccount.get_or_none(
         account_id=viewer.account_id, service=service, remote_identity=remote.identity
     )
     if existing is not None:
-        return await _renew(viewer, existing, checked, remote)
+        return await _replace(viewer, existing, credentials, remote)
     row_id = uuid7()
     try:
-        async with in_transaction():
+        async with database.transaction():
             created = await ExternalAccount.create(
                 id=row_id,
                 account_id=viewer.account_id,
                 service=service,
                 remote_identity=remote.identity,
                 label=remote.label,
-                credentials=_seal(checked, row_id),
+                credentials=seal_json(credentials, row=row_id),
             )
             await record_audit(viewer, "EXTERNAL_ACCOUNT_CONNECTED", row_id, service=service)
             return created
     except IntegrityError:
         # Somebody connected it a moment ago: the same again renews its credentials.
         made = await ExternalAccount.get(account_id=viewer.account_id, service=service, remote_identity=remote.identity)
-        return await _renew(viewer, made, checked, remote)
+        return await _replace(viewer, made, credentials, remote)
 
 
 async def reconnect(
@@ -56,19 +60,31 @@ async def reconnect(
     """Give an external account new credentials, which must open the same account at the service (R15)."""
     external_account = await get(viewer.account_id, external_account_id)
     checked = _checked(catalogue, external_account.service, credentials)
-    remote = await catalogue.identify(external_account.service, checked)
+    return await keep_again(viewer, external_account_id, checked, catalogue)
+
+
+async def keep_again(
+    viewer: Viewer, external_account_id: UUID, credentials: Mapping[str, Any], catalogue: Catalogue
+) -> ExternalAccount:
+    """Reconnect an external account with checked credentials, as `reconnect` does."""
+    external_account = await get(viewer.account_id, external_account_id)
+    remote = await catalogue.identify(external_account.service, credentials)
     if remote.identity != external_account.remote_identity:
         message = f"These credentials open {remote.label}, not {external_account.label}. Connect it as a new one."
         raise Refused(Problem(ErrorCode.WRONG_EXTERNAL_ACCOUNT, message, ("credentials",)))
-    return await _renew(viewer, external_account, checked, remote)
+    return await _replace(viewer, external_account, credentials, remote)
 
 
-async def disconnect(viewer: Viewer, external_account_id: UUID) -> ExternalAccount:
-    """Erase the credentials and pause the imports. Ledger and the cap's window stay (R23)."""
-    async with in_transaction():
+async def disconnect(viewer: Viewer, external_account_id: UUID, *, catalogue: Catalogue) -> Sequence[str]:
+    """Erase the credentials, pause the imports, then give the credentials back at the service. Returns warnings.
+
+    Ledger and the cap's window stay (R23).
+    """
+    async with database.transaction():
         row = ExternalAccount.filter(account_id=viewer.account_id, id=external_account_id)
         # Lock order: the external account first, then its imports.
-        if await row.select_for_update(no_key=True).first() is None:
+        external_account = await row.select_for_update(no_key=True).first()
+        if external_account is None:
             raise not_found("external account", "externalAccountId")
         await row.update(
             credentials=None,
@@ -83,7 +99,21 @@ async def disconnect(viewer: Viewer, external_account_id: UUID) -> ExternalAccou
         async with database.transaction() as connection:
             await pausing.pause(connection, viewer.account_id, import_ids)
         await record_audit(viewer, "EXTERNAL_ACCOUNT_DISCONNECTED", external_account_id)
-        return await row.get()
+    return await _give_back(external_account, catalogue)
+
+
+async def _give_back(external_account: ExternalAccount, catalogue: Catalogue) -> Sequence[str]:
+    """What is erased here is erased, whatever the service says."""
+    if external_account.credentials is None:
+        return []
+    try:
+        credentials = unseal_json(external_account.credentials, row=external_account.id)
+        await catalogue.revoke(external_account.service, credentials)
+    except (Refused, Misconfigured) as error:
+        # What is misconfigured is the operator's, and told when it matters again.
+        reason = f" {error}" if isinstance(error, Refused) else ""
+        return [f"Its access could not be revoked at the service.{reason} Revoke it there yourself."]
+    return []
 
 
 async def criteria_choices(
@@ -91,9 +121,25 @@ async def criteria_choices(
 ) -> Sequence[CriterionChoice]:
     """What a criterion can be in this external account; with `search`, those whose label contains it."""
     external_account = await get(account_id, external_account_id)
-    credentials = unseal_credentials(external_account)
-    choices = await catalogue.choices(external_account.service, credentials, criterion)
+    choices = await _choices(external_account, criterion, catalogue)
     return [choice for choice in choices if (search or "").casefold() in choice.label.casefold()]
+
+
+async def _choices(
+    external_account: ExternalAccount, criterion: str, catalogue: Catalogue
+) -> Sequence[CriterionChoice]:
+    key, service = (external_account.account_id, external_account.id), external_account.service
+    renewal = catalogue.renewal(service)
+    credentials = _connected(await renewing.usable(*key, renewal))
+    try:
+        return await catalogue.choices(service, credentials, criterion)
+    except Refused as refused:
+        if renewal is None or refused.problems[0].code != ErrorCode.CREDENTIALS_REJECTED:
+            raise
+        renewed = _connected(await renewing.usable(*key, renewal, refused=credentials))
+        if renewed == credentials:
+            raise
+        return await catalogue.choices(service, renewed, criterion)
 
 
 async def get(account_id: UUID, external_account_id: UUID) -> ExternalAccount:
@@ -104,26 +150,20 @@ async def get(account_id: UUID, external_account_id: UUID) -> ExternalAccount:
     return found
 
 
-def unseal_credentials(external_account: ExternalAccount) -> dict[str, Any]:
-    """The credentials in the clear. They go to the connector and nowhere else."""
-    if external_account.credentials is None:
+def _connected(credentials: dict[str, Any] | None) -> dict[str, Any]:
+    if credentials is None:
         message = "This external account is disconnected. Reconnect it first."
         raise Refused(Problem(ErrorCode.NEEDS_RECONNECT, message, ("externalAccountId",)))
-    return unseal(external_account.credentials, row=external_account.id)
+    return credentials
 
 
-def unseal(credentials: bytes, *, row: UUID) -> dict[str, Any]:
-    """The sealed credentials of the external account `row` in the clear."""
-    return cast("dict[str, Any]", orjson.loads(key_ring().unseal(credentials, row=row)))
-
-
-async def _renew(
+async def _replace(
     viewer: Viewer, external_account: ExternalAccount, credentials: Mapping[str, Any], remote: RemoteIdentity
 ) -> ExternalAccount:
     row = ExternalAccount.filter(account_id=viewer.account_id, id=external_account.id)
-    async with in_transaction():
+    async with database.transaction():
         await row.update(
-            credentials=_seal(credentials, external_account.id),
+            credentials=seal_json(credentials, row=external_account.id),
             label=remote.label,
             health=ExternalAccountHealth.HEALTHY,
             health_reason=None,
@@ -147,7 +187,3 @@ def _checked(catalogue: Catalogue, service: str, credentials: Mapping[str, Any])
         return catalogue.check_credentials(service, credentials)
     except Refused as refused:
         raise refused.inside("credentials") from None
-
-
-def _seal(credentials: Mapping[str, Any], row: UUID) -> bytes:
-    return key_ring().seal(orjson.dumps(credentials), row=row)

@@ -35,6 +35,7 @@ ORDER BY c.relname
 FORGOTTEN = {
     "outcome_default": "day < (now() AT TIME ZONE 'UTC')::date - $1::integer",
     "background_task": "finished_at < now() - $1::integer * interval '1 day'",
+    "service_authorization": "created_at < now() - $1::integer * interval '1 day'",
     "import_preview": "created_at < now() - $1::integer * interval '1 day'",
     "undone_record": "(account_id, undo_id) IN (SELECT account_id, id FROM import_undo"
     " WHERE created_at < now() - $1::integer * interval '1 day')",

@@ -1,16 +1,39 @@
 """The domain's catalogue, over the connectors that we ship."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
-from pydantic import BaseModel, SecretStr, ValidationError
+import httpx
+import structlog
+from pydantic import BaseModel, ValidationError
 
-from connectors.base import AccessRevokedError, ConnectorError, Service, TransientError
-from connectors.http import open_client
-from domain.catalogue import CriterionChoice, RemoteIdentity, ServiceInfo
+from connectors.base import (
+    AccessRevokedError,
+    Attempt,
+    Authorization,
+    ConnectorError,
+    Service,
+    TransientError,
+)
+from connectors.http import elsewhere, open_client
+from domain.catalogue import (
+    ConsentAttempt,
+    CriterionChoice,
+    RemoteIdentity,
+    Renewal,
+    ServiceAuthorization,
+    ServiceInfo,
+)
 from domain.errors import ErrorCode, Problem, Refused
+from domain.logs import trace
+from jobs.access import expires_at, is_renewable, not_registered, registration_of, renewed, revealed
+
+log = structlog.get_logger()
+
+REVOKING_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +46,86 @@ class ConnectorCatalogue:
 
     def services(self) -> Sequence[ServiceInfo]:
         """Every service, ordered by name."""
-        return [_info(service) for service in sorted(self.registered.values(), key=lambda service: service.name)]
+        return [
+            _info(service, *_ways(service))
+            for service in sorted(self.registered.values(), key=lambda service: service.name)
+        ]
 
     def check_credentials(self, service: str, credentials: Mapping[str, Any]) -> dict[str, Any]:
-        """The credentials as the service's model reads them, secrets in the clear: they are encrypted next."""
-        return _revealed(_validated(self.registered[service].credentials, credentials))
+        """What was typed into the service's form, as its credentials read it."""
+        declared = self.registered[service]
+        if declared.form is None:
+            if ServiceAuthorization.OAUTH not in _ways(declared):
+                raise Refused(Problem(ErrorCode.NOT_CONFIGURED, not_registered(declared)))
+            message = f"{declared.name} is connected on a page of its own: use startServiceAuthorization."
+            raise Refused(Problem(ErrorCode.INVALID, message))
+        typed = revealed(_validated(declared.form, credentials))
+        return revealed(_validated(declared.credentials, typed))
+
+    def check_details(self, service: str, details: Mapping[str, Any]) -> dict[str, Any]:
+        """What has to be known before the service's page, as its model reads it."""
+        declared = self.registered[service]
+        if declared.authorization is None:
+            message = f"{declared.name} has no page to agree on: use connectService."
+            raise Refused(Problem(ErrorCode.INVALID, message))
+        if ServiceAuthorization.OAUTH not in _ways(declared):
+            raise Refused(Problem(ErrorCode.NOT_CONFIGURED, not_registered(declared)))
+        return revealed(_validated(declared.authorization.details, details))
+
+    def authorization_url(self, attempt: ConsentAttempt) -> str:
+        """The page of the service that the user opens."""
+        declared = self.registered[attempt.service]
+        authorization = _authorization(declared)
+        try:
+            url = authorization.start(_attempt(declared, authorization, attempt))
+        except ConnectorError as error:
+            raise Refused(Problem(ErrorCode.INVALID, str(error), ("details",))) from error
+        return str(elsewhere(httpx.URL(url), self.origins)) if self.origins else url
+
+    async def exchange(self, attempt: ConsentAttempt, answer: Mapping[str, str]) -> dict[str, Any]:
+        """Turn what came back into credentials."""
+        declared = self.registered[attempt.service]
+        authorization = _authorization(declared)
+        async with self._client() as client:
+            try:
+                given = await authorization.finish(client, _attempt(declared, authorization, attempt), answer)
+            except ConnectorError as error:
+                raise _refusal(error, revoked="Connect again.", otherwise="") from error
+        return revealed(given)
+
+    def renewal(self, service: str) -> Renewal | None:
+        """How its credentials are renewed; None where they never are."""
+        declared = self.registered.get(service)
+        if declared is None or declared.authorization is None or declared.authorization.renew is None:
+            return None
+
+        async def renew(credentials: Mapping[str, Any]) -> Mapping[str, Any]:
+            async with self._client() as client:
+                try:
+                    return await renewed(declared, client, credentials)
+                except ConnectorError as error:
+                    raise _refusal(error, revoked="Reconnect the external account.", otherwise="") from error
+
+        return Renewal(
+            is_renewable=partial(is_renewable, declared), expires_at=partial(expires_at, declared), renew=renew
+        )
+
+    async def revoke(self, service: str, credentials: Mapping[str, Any]) -> None:
+        """Give the credentials back, where the service has such a call."""
+        declared = self.registered.get(service)
+        if declared is None or declared.revoke is None:
+            return
+        try:
+            async with asyncio.timeout(REVOKING_SECONDS), self._client() as client:
+                await declared.revoke(
+                    client, registration_of(declared), declared.credentials.model_validate(credentials)
+                )
+        except ConnectorError as error:
+            raise Refused(Problem(ErrorCode.SERVICE_UNAVAILABLE, str(error))) from error
+        except Exception as error:  # noqa: BLE001
+            # They are erased here: a connector's bug, or credentials of an older version, must not say otherwise.
+            log.warning("catalogue.revoke_failed", service=service, **trace(error))
+            raise Refused(Problem(ErrorCode.SERVICE_UNAVAILABLE, f"{declared.name} did not answer.")) from None
 
     def check_criteria(self, service: str, criteria: Mapping[str, Any]) -> dict[str, Any]:
         """The criteria as the service's model reads them."""
@@ -39,7 +137,7 @@ class ConnectorCatalogue:
     async def identify(self, service: str, credentials: Mapping[str, Any]) -> RemoteIdentity:
         """Ask the service whose account the credentials open."""
         declared = self.registered[service]
-        async with open_client(allow_private_hosts=self.allow_private_hosts, origins=self.origins) as client:
+        async with self._client() as client:
             try:
                 remote = await declared.identify(client, declared.credentials.model_validate(credentials))
             except ConnectorError as error:
@@ -53,27 +151,64 @@ class ConnectorCatalogue:
             known = ", ".join(declared.criteria.model_fields) or "none"
             message = f"{declared.name} has no criterion {criterion!r}. Criteria: {known}."
             raise Refused(Problem(ErrorCode.NOT_FOUND, message, ("criterion",)))
-        async with open_client(allow_private_hosts=self.allow_private_hosts, origins=self.origins) as client:
+        async with self._client() as client:
             try:
                 found = await declared.choices(client, declared.credentials.model_validate(credentials), criterion)
             except ConnectorError as error:
                 raise _refusal(error) from error
         return [CriterionChoice(value=choice.value, label=choice.label) for choice in found]
 
+    def _client(self) -> httpx.AsyncClient:
+        return open_client(allow_private_hosts=self.allow_private_hosts, origins=self.origins)
+
+
+def _ways(service: Service) -> Sequence[ServiceAuthorization]:
+    """The ways to connect that work on this server, the recommended one first."""
+    authorization, ways = service.authorization, []
+    if authorization is not None and (registration_of(service) or not authorization.needs_registration):
+        ways.append(ServiceAuthorization.OAUTH)
+    if service.form is not None:
+        ways.append(ServiceAuthorization.FORM)
+    return ways
+
+
+def _authorization(service: Service) -> Authorization:
+    if service.authorization is None:
+        raise Refused(Problem(ErrorCode.INVALID, f"{service.name} has no page to agree on any more."))
+    return service.authorization
+
+
+def _attempt(service: Service, authorization: Authorization, attempt: ConsentAttempt) -> Attempt:
+    registration = registration_of(service)
+    if registration is None and authorization.needs_registration:
+        raise Refused(Problem(ErrorCode.NOT_CONFIGURED, not_registered(service)))
+    return Attempt(
+        registration=registration,
+        details=authorization.details.model_validate(attempt.details),
+        redirect_uri=attempt.redirect_uri,
+        state=attempt.state,
+        verifier=attempt.verifier,
+    )
+
 
 @cache
-def _info(service: Service) -> ServiceInfo:
+def _info(service: Service, *ways: ServiceAuthorization) -> ServiceInfo:
+    details = service.authorization.details if service.authorization is not None else None
     return ServiceInfo(
         key=service.key,
         name=service.name,
         category=service.category,
         documentation_url=service.documentation_url,
-        authorization="FORM" if service.authorization is None else "OAUTH",
-        credentials_schema=service.form.model_json_schema() if service.form is not None else {},
+        # Without any it is what the operator would have to set up.
+        authorization=ways[0] if ways else ServiceAuthorization.OAUTH,
+        authorizations=ways,
+        credentials_schema=service.form.model_json_schema() if service.form is not None else None,
+        authorization_schema=details.model_json_schema() if details is not None else None,
         criteria_schema=service.criteria.model_json_schema(),
         fields=service.fields,
         unstable_ids=service.unstable_ids,
         tells_deletions=service.tells_deletions,
+        notice=service.notice,
     )
 
 
@@ -94,19 +229,17 @@ def _validated(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
         ) from None
 
 
-def _revealed(model: BaseModel) -> dict[str, Any]:
-    return {
-        name: value.get_secret_value() if isinstance(value, SecretStr) else value
-        for name, value in model.model_dump().items()
-    }
-
-
-def _refusal(error: ConnectorError) -> Refused:
+def _refusal(
+    error: ConnectorError,
+    *,
+    revoked: str = "Check the credentials.",
+    otherwise: str = "Check the address and the credentials.",
+) -> Refused:
     match error:
         case AccessRevokedError():
-            code, advice = ErrorCode.CREDENTIALS_REJECTED, "Check the credentials."
+            code, advice = ErrorCode.CREDENTIALS_REJECTED, revoked
         case TransientError():
             code, advice = ErrorCode.SERVICE_UNAVAILABLE, "Try again in a few minutes."
         case _:
-            code, advice = ErrorCode.INVALID, "Check the address and the credentials."
-    return Refused(Problem(code, f"{error} {advice}", ("credentials",)))
+            code, advice = ErrorCode.INVALID, otherwise
+    return Refused(Problem(code, f"{error} {advice}".rstrip(), ("credentials",)))

@@ -1,6 +1,8 @@
 """Every second: claim the background tasks and the external accounts that are due, and enqueue a job for each."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TypedDict
 from uuid import UUID
 
@@ -24,7 +26,18 @@ class Context(TypedDict):
 
 async def tick(ctx: Context) -> int:
     """Claim what is due, tasks before cycles: a user waits for those. Returns how many jobs were started."""
-    redis = ctx["redis"]
+    starting = asyncio.create_task(_start_all(ctx["redis"]))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # What is claimed without a job would wait until its lease runs out.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(fleet.LEAVE_SECONDS):
+                await asyncio.gather(starting, return_exceptions=True)
+        raise
+
+
+async def _start_all(redis: ArqRedis) -> int:
     most_queued = await fleet.most_queued(redis)
     started = await _start(redis, TASK, background_tasks.claim_due, most_queued)
     return started + await _start(redis, SYNC, _claim_cycles, most_queued)

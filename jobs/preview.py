@@ -20,6 +20,7 @@ from domain import previews
 from domain.background_tasks import Task
 from domain.ingest import Incoming
 from domain.previews import Forecast, Source
+from jobs.access import Access, open_connector
 from jobs.reactions import SHORTEST_WAIT, Context
 from jobs.sync_external_account import ReadingFailed
 
@@ -59,10 +60,14 @@ async def _read(ctx: Context, task: Task, source: Source, service: Service) -> b
     before = forecast.tally.records
     async with ctx["open_client"]() as client:
         try:
-            connector = service.connect(
-                client, service.credentials.model_validate(source.credentials),
-                service.criteria.model_validate(source.criteria),
-            )  # fmt: skip
+            access = Access(
+                service=service,
+                client=client,
+                account_id=task.account_id,
+                external_account_id=source.external_account_id,
+                credentials=source.credentials or {},
+            )
+            connector = open_connector(access, source.criteria)
         except ValueError:
             # Not its text: that can quote the credentials.
             message = "The stored credentials do not fit this version of Sluice. Reconnect, then ask for a new preview."

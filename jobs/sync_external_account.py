@@ -12,9 +12,10 @@ from uuid import UUID
 import httpx
 import structlog
 
-from connectors.base import Page, TransientError
-from domain import cycle, database, external_accounts, ingest, turns
+from connectors.base import Page, Service, TransientError
+from domain import cycle, database, ingest, turns
 from domain.cap import fair_share
+from domain.credentials import unseal_json
 from domain.cycle import Claim, CycleWork, DueImport
 from domain.enums import RunStop
 from domain.errors import LeaseLost, Misconfigured, TurnSuperseded
@@ -22,6 +23,7 @@ from domain.import_runs import RunError
 from domain.ingest import Incoming, Stored
 from domain.logs import trace
 from domain.turns import Turn
+from jobs.access import Access, open_connector
 from jobs.draining import drain
 from jobs.reactions import Context, Reading, Turned, publish, react
 
@@ -79,15 +81,27 @@ async def _cycle(ctx: Context, claim: Claim) -> datetime | None:
         return datetime.now(UTC)
     if not work.imports:
         return None
-    credentials = external_accounts.unseal(work.credentials, row=claim.external_account_id)
+    credentials = unseal_json(work.credentials, row=claim.external_account_id)
+    service = ctx["services"].get(work.service)
     async with ctx["open_client"]() as client, AsyncExitStack() as closing:
+        access = _access(claim, service, client, credentials) if service is not None else None
         readings: deque[Reading] = deque()
         for due in work.imports:
-            reading = await _open(ctx, claim, work, due, client, credentials)
+            reading = await _open(ctx, claim, work, due, access)
             if reading is not None:
                 closing.push_async_callback(_close, reading)
                 readings.append(reading)
         return await _take_turns(ctx, claim, work, readings, deadline=deadline)
+
+
+def _access(claim: Claim, service: Service, client: httpx.AsyncClient, credentials: Mapping[str, Any]) -> Access:
+    return Access(
+        service=service,
+        client=client,
+        account_id=claim.account_id,
+        external_account_id=claim.external_account_id,
+        credentials=credentials,
+    )
 
 
 async def _close(reading: Reading) -> None:
@@ -97,16 +111,8 @@ async def _close(reading: Reading) -> None:
     await reading.pages.aclose()
 
 
-async def _open(
-    ctx: Context,
-    claim: Claim,
-    work: CycleWork,
-    due: DueImport,
-    client: httpx.AsyncClient,
-    credentials: Mapping[str, Any],
-) -> Reading | None:
+async def _open(ctx: Context, claim: Claim, work: CycleWork, due: DueImport, access: Access | None) -> Reading | None:
     """The import, ready to be read; None where it cannot start, which its run then says."""
-    service = ctx["services"].get(work.service)
     turn = Turn(
         account_id=claim.account_id,
         external_account_id=claim.external_account_id,
@@ -114,17 +120,15 @@ async def _open(
         automatic_import_id=due.id,
         revision=due.revision,
         service=work.service,
-        unstable_ids=service.unstable_ids if service else False,
+        unstable_ids=access.service.unstable_ids if access else False,
     )
     try:
-        if service is None:
+        if access is None:
             message = f"This version of Sluice has no connector for {work.service}."
             await publish(ctx, await turns.fail(turn, RunError(code="CANNOT_START", message=message)))
             return None
         try:
-            connector = service.connect(
-                client, service.credentials.model_validate(credentials), service.criteria.model_validate(due.criteria)
-            )
+            connector = open_connector(access, due.criteria)
         except ValueError:
             # Not its text: that can quote the credentials.
             message = "The stored credentials or criteria do not fit this version of Sluice. Reconnect, or edit them."

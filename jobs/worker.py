@@ -4,6 +4,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import orjson
 import structlog
 from arq import Worker, create_pool, cron, func
 from arq.connections import ArqRedis, RedisSettings
+from arq.constants import in_progress_key_prefix
 from arq.typing import WorkerCoroutine
 from redis.exceptions import RedisError
 
@@ -148,10 +150,31 @@ async def _work_until(stop: asyncio.Event) -> set[asyncio.Task[Any]]:
         if working.done():
             log.warning("worker.redis_lost", error=repr(working.exception()))
             await asyncio.sleep(RETRY_REDIS_AFTER)
+        else:
+            await hand_over(worker)
         working.cancel()
         stopping.cancel()
         await asyncio.gather(working, stopping, return_exceptions=True)
     return set(worker.tasks.values())
+
+
+async def hand_over(worker: Worker) -> None:
+    """Pick up no more jobs, and stop those under way. What none of them began is there for other workers at once."""
+    with suppress(RedisError, OSError):
+        async with asyncio.timeout(fleet.LEAVE_SECONDS):
+            worker.max_jobs = 0
+            # Let through what is being picked up: it is marked as under way before it can be stopped.
+            while worker.job_counter > sum(not job.done() for job in worker.tasks.values()):  # noqa: ASYNC110
+                await asyncio.sleep(worker.poll_delay_s)
+    jobs = dict(worker.tasks)
+    for job in jobs.values():
+        job.cancel()
+    await asyncio.gather(*jobs.values(), return_exceptions=True)
+    unbegun = [in_progress_key_prefix + job_id for job_id, job in jobs.items() if job.cancelled()]
+    if unbegun:
+        with suppress(RedisError, OSError):
+            async with asyncio.timeout(fleet.LEAVE_SECONDS):
+                await worker.pool.delete(*unbegun)
 
 
 def collect_rarely() -> None:

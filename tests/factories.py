@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 from uuid import UUID
@@ -39,6 +39,7 @@ from domain.models import (
     ImportUndo,
     LedgerEntry,
     RecordOutcome,
+    ServiceAuthorizationAttempt,
     Subscription,
     Tag,
     UndoneRecord,
@@ -228,6 +229,17 @@ async def make_preview(external_account: ExternalAccount) -> ImportPreview:
     """A preview of a new import, which no worker has looked at yet."""
     return await ImportPreview.create(
         account_id=external_account.account_id, external_account_id=external_account.id, input={"criteria": {}}
+    )
+
+
+async def make_attempt(external_account: ExternalAccount) -> ServiceAuthorizationAttempt:
+    """An attempt to reconnect an external account by consent, whose user has not come back yet."""
+    return await ServiceAuthorizationAttempt.create(
+        account_id=external_account.account_id,
+        service=external_account.service,
+        token_id=uuid7(),
+        external_account_id=external_account.id,
+        expires_at=datetime.now(UTC) + timedelta(minutes=10),
     )
 
 

@@ -3,11 +3,18 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from domain.catalogue import CriterionChoice, RemoteIdentity, ServiceInfo
+from domain.catalogue import (
+    ConsentAttempt,
+    CriterionChoice,
+    RemoteIdentity,
+    Renewal,
+    ServiceAuthorization,
+    ServiceInfo,
+)
 from domain.errors import ErrorCode, Problem, Refused
 from domain.events import Changes
 from domain.records import FieldSpec, FieldType
@@ -17,20 +24,25 @@ SAMPLE = ServiceInfo(
     name="Sample",
     category="E_COMMERCE",
     documentation_url="https://example.com/docs",
-    authorization="FORM",
+    authorization=ServiceAuthorization.OAUTH,
+    authorizations=(ServiceAuthorization.OAUTH, ServiceAuthorization.FORM),
     credentials_schema={"type": "object", "properties": {"token": {"type": "string"}}},
+    authorization_schema={"type": "object", "properties": {"shop": {"type": "string"}}},
     criteria_schema={"type": "object", "properties": {"group": {"type": "string"}}},
     fields=(FieldSpec(key="spent", title="Total spent", type=FieldType.NUMBER),),
     unstable_ids=False,
     tells_deletions=True,
+    notice="It knows no phone numbers.",
 )
 BOOK = ServiceInfo(
     key="book",
     name="Address book",
     category="ADDRESS_BOOK",
     documentation_url="https://example.com/book",
-    authorization="FORM",
+    authorization=ServiceAuthorization.FORM,
+    authorizations=(ServiceAuthorization.FORM,),
     credentials_schema={"type": "object"},
+    authorization_schema=None,
     criteria_schema={"type": "object"},
     fields=(),
     unstable_ids=True,
@@ -40,9 +52,17 @@ BOOK = ServiceInfo(
 
 @dataclass(slots=True)
 class FakeCatalogue:
-    """Two services that accept the token "good", whose account is `identity`, and know the criterion `group`."""
+    """Two services that accept the token "good", whose account is `identity`, and know the criterion `group`.
+
+    "sample" has a page to agree on, whose answer is `{"code": token}`. `revoked`: what was given back; with
+    `refuses_to_revoke`, what was to be.
+    """
 
     identity: str = "shop-1"
+    attempts: list[ConsentAttempt] = field(default_factory=list)
+    answers: list[Mapping[str, str]] = field(default_factory=list)
+    revoked: list[Mapping[str, Any]] = field(default_factory=list)
+    refuses_to_revoke: bool = False
 
     def services(self) -> Sequence[ServiceInfo]:
         return [BOOK, SAMPLE]
@@ -68,6 +88,32 @@ class FakeCatalogue:
         if criterion != "group":
             raise Refused(Problem(ErrorCode.NOT_FOUND, f"There is no criterion {criterion!r}.", ("criterion",)))
         return [CriterionChoice(value="1", label="Friends"), CriterionChoice(value="2", label="Family")]
+
+    def check_details(self, service: str, details: Mapping[str, Any]) -> dict[str, Any]:
+        if service != "sample":
+            raise Refused(Problem(ErrorCode.INVALID, "Address book has no page to agree on: use connectService."))
+        if details.keys() - {"shop"}:
+            raise Refused(Problem(ErrorCode.INVALID, "There is no such detail.", (min(details.keys() - {"shop"}),)))
+        return dict(details)
+
+    def authorization_url(self, attempt: ConsentAttempt) -> str:
+        self.attempts.append(attempt)
+        return f"https://sample.example/authorize?state={attempt.state}"
+
+    async def exchange(self, attempt: ConsentAttempt, answer: Mapping[str, str]) -> dict[str, Any]:
+        self.attempts.append(attempt)
+        self.answers.append(answer)
+        if "code" not in answer:
+            raise Refused(Problem(ErrorCode.CREDENTIALS_REJECTED, "Access was declined.", ("credentials",)))
+        return {"token": answer["code"]}
+
+    def renewal(self, service: str) -> Renewal | None:
+        return None
+
+    async def revoke(self, service: str, credentials: Mapping[str, Any]) -> None:
+        self.revoked.append(credentials)
+        if self.refuses_to_revoke:
+            raise Refused(Problem(ErrorCode.SERVICE_UNAVAILABLE, "Sample does not answer."))
 
 
 @dataclass(slots=True)

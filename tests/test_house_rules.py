@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from api.schema import schema
-from connectors.registry import SERVICES
 from domain.settings import Settings
+from tests.readme_tables import TABLE, services_table
 
 ROOT = Path(__file__).parent.parent
 CODE = sorted(module for top in ("api", "domain", "connectors", "jobs") for module in (ROOT / top).rglob("*.py"))
@@ -77,8 +77,4 @@ def test_the_readme_lists_every_setting_as_the_code_has_it() -> None:
 
 
 def test_the_readme_lists_every_service_as_the_registry_has_it() -> None:
-    expected = [
-        [f"`{service.key}`", service.name, service.category.value, "FORM" if service.authorization is None else "OAUTH"]
-        for service in sorted(SERVICES.values(), key=lambda service: service.name)
-    ]
-    assert table("## Services") == expected
+    assert TABLE.findall(README) == [services_table()], "uv run poe readme writes it"

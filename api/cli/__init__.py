@@ -5,6 +5,7 @@ import typer
 from api.cli.create_token import create_token
 from api.cli.demo import demo
 from api.cli.failures import explained
+from api.cli.keys import new, rotate
 from api.cli.migrate import migrate
 from api.cli.schema import schema
 from api.cli.serve import serve
@@ -28,3 +29,8 @@ for command in (demo, up, serve, worker, migrate, schema):
 token = typer.Typer(help="Tokens that let programs in.", no_args_is_help=True)
 token.command("create")(explained(create_token))
 app.add_typer(token, name="token")
+
+keys = typer.Typer(help="The keys that encrypt what is stored of services.", no_args_is_help=True)
+for command in (new, rotate):
+    keys.command()(explained(command))
+app.add_typer(keys, name="keys")

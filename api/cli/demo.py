@@ -1,4 +1,4 @@
-"""`sluice demo`: an import that can be watched, from a sample address book, with nothing kept."""
+"""`sluice demo`: an import that can be watched, from a sample service, with nothing kept."""
 
 import asyncio
 import socket
@@ -15,17 +15,10 @@ from rich.console import Console
 
 from api.cli.children import Child, api_and_worker, wait_until_ready
 from api.cli.create_token import make_token
-from api.cli.demo_client import (
-    CONNECT_SERVICE,
-    CREATE_AUTOMATIC_IMPORT,
-    CREATE_LIST,
-    CREATE_TAG,
-    Client,
-    next_run,
-    open_client,
-    subscribe,
-)
+from api.cli.demo_client import Client, next_run, open_client, subscribe
+from api.cli.demo_documents import CREATE_AUTOMATIC_IMPORT, CREATE_LIST, CREATE_TAG
 from api.cli.demo_progress import Story, shown
+from api.cli.demo_samples import CARDDAV, WATCHED_CYCLE_SECONDS, Sample, connect, running_sample
 from api.cli.demo_summary import broken_promises, result_of, summary
 from api.cli.environment import adopt, forget_settings
 from api.cli.failures import CannotRun, say
@@ -34,13 +27,10 @@ from api.cli.migrate import bring_up_to_date
 from api.cli.options import Host, Port
 from api.cli.stopping import TookTooLong, time_limit, until_stopped
 from api.embedded import temporary_stack
-from api.sample_service import CardDavServer, SampleBook, radicale, write_vcards
 from domain import credentials
 
 CAP = 500
 CYCLE_SECONDS = 2
-WATCHED_CYCLE_SECONDS = 15
-"""Nobody wants to wait half an hour to see a change arrive."""
 LIMIT_SECONDS = 120
 LOOK_SECONDS = 0.5
 STOPPED_TOO_EARLY = 130
@@ -51,12 +41,14 @@ class Stage:
     """What the demonstration plays on."""
 
     client: Client
-    service: CardDavServer
-    book: SampleBook
+    sample: Sample
     children: Sequence[Child]
 
 
 def demo(
+    service: Annotated[
+        str, typer.Option(metavar="KEY", help="What to import from, as asana: a simulator, which needs no account.")
+    ] = CARDDAV,
     once: Annotated[
         bool, typer.Option("--once", help="Check that every sample contact arrives, print a summary, and end.")
     ] = False,
@@ -65,15 +57,15 @@ def demo(
 ) -> None:
     """Watch an automatic import at work, until Ctrl-C. Needs nothing, and keeps nothing.
 
-    Starts PostgreSQL, Redis, the API, a worker and a CardDAV server with 1,200 sample cards; then it connects, imports
-    and watches as any client of the API would. Cycles take seconds instead of 30 minutes.
+    Starts PostgreSQL, Redis, the API, a worker and a sample service (a CardDAV server) with 1,200 people; then it
+    connects, imports and watches as any client of the API would. Cycles take seconds instead of 30 minutes.
     """
     started = time.monotonic()
     with (
         until_stopped(STOPPED_TOO_EARLY if once else 0),
         time_limit(LIMIT_SECONDS) if once else nullcontext(),
         listen(host, port) as listener,
-        _stage(listener, cycle_seconds=CYCLE_SECONDS if once else WATCHED_CYCLE_SECONDS) as stage,
+        _stage(service, listener, cycle_seconds=CYCLE_SECONDS if once else WATCHED_CYCLE_SECONDS) as stage,
     ):
         import_id = _create_import(stage)
         if not once:
@@ -81,20 +73,20 @@ def demo(
         _watch(stage, import_id, started=started, until_caught_up=once)
         result = result_of(stage.client, import_id)
         Console().print(summary(result, seconds=time.monotonic() - started))
-        broken = broken_promises(result, stage.book, cap=CAP)
+        broken = broken_promises(result, stage.sample.people, cap=CAP)
         if broken:
             raise CannotRun("\n".join(["These numbers do not hold:", *broken]))
         say("All numbers hold.")
 
 
 @contextmanager
-def _stage(listener: socket.socket, *, cycle_seconds: int) -> Iterator[Stage]:
+def _stage(service: str, listener: socket.socket, *, cycle_seconds: int) -> Iterator[Stage]:
     url = address(listener)
     forget_settings()
-    say("Starting PostgreSQL, Redis and a CardDAV server …")
+    say(f"Starting PostgreSQL, Redis and {'a CardDAV server' if service == CARDDAV else f'a simulator: {service}'} …")
     with (
         tempfile.TemporaryDirectory(prefix="sluice-demo-") as directory,
-        radicale(Path(directory) / "radicale", _free_port()) as service,
+        running_sample(service, Path(directory)) as sample,
         temporary_stack() as stack,
     ):
         adopt(
@@ -105,38 +97,37 @@ def _stage(listener: socket.socket, *, cycle_seconds: int) -> Iterator[Stage]:
                 "SLUICE_ALLOW_PRIVATE_HOSTS": "1",
                 "SLUICE_CAP": str(CAP),
                 "SLUICE_CYCLE_SECONDS": str(cycle_seconds),
+                **sample.settings,
             }
         )
         asyncio.run(bring_up_to_date(stack.database_url))
         say("Starting the API and a worker …")
         with api_and_worker(Path(directory), listener) as children:
-            book = write_vcards(service)
             token = asyncio.run(make_token(stack.database_url, "Demonstration", []))
             wait_until_ready(url, children)
             with open_client(url, token) as client:
                 try:
-                    yield Stage(client=client, service=service, book=book, children=children)
+                    yield Stage(client=client, sample=sample, children=children)
                 except TookTooLong as failure:
                     # The logs are gone in a moment.
                     raise CannotRun("\n".join([str(failure), *(child.last_words() for child in children)])) from None
 
 
 def _create_import(stage: Stage) -> str:
-    client, service = stage.client, stage.service
-    say(f"Connecting {service.url} and creating an automatic import …")
-    login = {"url": service.url, "username": service.username, "password": service.password}
-    external_account_id = client.change(CONNECT_SERVICE, service="carddav", credentials=login)
-    return client.change(
+    client, sample = stage.client, stage.sample
+    say(f"Connecting {sample.url} and creating an automatic import …")
+    return client.make(
         CREATE_AUTOMATIC_IMPORT,
-        externalAccountId=external_account_id,
+        externalAccountId=connect(client, sample),
         name="Sample address book",
-        listIds=[client.change(CREATE_LIST, name="Newsletter")],
-        tagIds=[client.change(CREATE_TAG, name="From the address book")],
+        criteria=sample.criteria,
+        listIds=[client.make(CREATE_LIST, name="Newsletter")],
+        tagIds=[client.make(CREATE_TAG, name="From the address book")],
     )
 
 
 def _watch(stage: Stage, import_id: str, *, started: float, until_caught_up: bool) -> None:
-    story = Story(cards=stage.book.cards, status=stage.client.status(import_id))
+    story = Story(cards=stage.sample.people.cards, status=stage.client.status(import_id))
     first_contact = False
     with shown() as show, subscribe(stage.client, import_id) as connection:
         while not (until_caught_up and story.status.has_caught_up):
@@ -155,8 +146,7 @@ def _watch(stage: Stage, import_id: str, *, started: float, until_caught_up: boo
 
 
 def _introduce(stage: Stage) -> None:
-    client, service = stage.client, stage.service
-    card = r"BEGIN:VCARD\nVERSION:3.0\nUID:ada\nN:Lovelace;Ada;;;\nFN:Ada Lovelace\nEMAIL:ada@example.com\nEND:VCARD\n"
+    client = stage.client
     typer.echo(f"""
 The API       {client.url}/graphql
 Token         {client.token}
@@ -165,16 +155,7 @@ Ask it something:
 curl -s {client.url}/graphql -H 'Authorization: Bearer {client.token}' -H 'Content-Type: application/json' \\
   -d '{{"query": "{{ contacts(first: 3) {{ edges {{ node {{ email firstName lastName }} }} }} }}"}}'
 
-The address book that is imported is {service.url}/{service.username}/contacts/ \
-(user {service.username}, password {service.password}).
-Add a card to it, and watch it arrive within {WATCHED_CYCLE_SECONDS} seconds of the last of the {stage.book.cards:,}:
-printf '{card}' | curl -s -u {service.username}:{service.password} -X PUT \\
-  -H 'Content-Type: text/vcard' --data-binary @- {service.url}/{service.username}/contacts/ada.vcf
+{stage.sample.hint}
 
 Ctrl-C ends it.
 """)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -19,113 +19,11 @@ from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 from websockets.typing import Subprotocol
 
+from api.cli.demo_documents import PROGRESS, STATUS
 from api.cli.failures import CannotRun
 
 ANSWER_SECONDS = 20.0
 SUBPROTOCOL = Subprotocol("graphql-transport-ws")
-
-RUN = """
-fragment Run on ImportRun {
-  id state stoppedBy checks
-  counts { read created updated unchanged skipped waiting failed }
-  error { code message }
-}
-"""
-
-CONNECT_SERVICE = """
-mutation ConnectService($input: ConnectServiceInput!) {
-  changed: connectService(input: $input) {
-    object: externalAccount { id }
-    userErrors { code field message }
-  }
-}
-"""
-
-CREATE_LIST = """
-mutation CreateList($input: CreateListInput!) {
-  changed: createList(input: $input) {
-    object: list { id }
-    userErrors { code field message }
-  }
-}
-"""
-
-CREATE_TAG = """
-mutation CreateTag($input: CreateTagInput!) {
-  changed: createTag(input: $input) {
-    object: tag { id }
-    userErrors { code field message }
-  }
-}
-"""
-
-CREATE_AUTOMATIC_IMPORT = """
-mutation CreateAutomaticImport($input: CreateAutomaticImportInput!) {
-  changed: createAutomaticImport(input: $input) {
-    object: automaticImport { id }
-    userErrors { code field message }
-  }
-}
-"""
-
-PROGRESS = f"""
-subscription Progress($id: ID!) {{
-  importRunProgress(automaticImportId: $id) {{ ...Run }}
-}}
-{RUN}
-"""
-
-STATUS = f"""
-query Status($id: ID!) {{
-  node(id: $id) {{
-    ... on AutomaticImport {{
-      backlog {{ remaining }}
-      lastRun {{ ...Run }}
-      nextRunAt
-      externalAccount {{ cap {{ limit used windowEndsAt }} }}
-    }}
-  }}
-}}
-{RUN}
-"""
-
-# A skipped record has an outcome in the run that skipped it first, and the ledger keeps it.
-RESULT = f"""
-query Result($id: ID!) {{
-  account {{ contactUsage {{ active }} }}
-  node(id: $id) {{
-    ... on AutomaticImport {{
-      importedContactCount
-      records(first: 100, filter: {{ state: SKIPPED }}) {{
-        edges {{ node {{ code }} }}
-        pageInfo {{ hasNextPage }}
-      }}
-      runs(first: 50) {{
-        edges {{
-          node {{
-            ...Run
-            outcomes(first: 100, filter: {{ outcome: SKIPPED }}) {{
-              edges {{ node {{ code }} }}
-              pageInfo {{ hasNextPage }}
-            }}
-          }}
-        }}
-        pageInfo {{ hasNextPage }}
-      }}
-    }}
-  }}
-}}
-{RUN}
-"""
-
-CONTACTS = """
-query Contacts($after: String) {
-  contacts(first: 100, after: $after, orderBy: CREATED_AT_ASC) {
-    edges { node { email } }
-    pageInfo { hasNextPage endCursor }
-  }
-}
-"""
 
 
 class _Answer(BaseModel):
@@ -216,12 +114,16 @@ class Client:
             raise CannotRun(f"The API at {self.url} does not answer as it should: {error!r}.") from error
         return _data(answer)
 
-    def change(self, mutation: str, **values: object) -> str:
-        """The id of what `mutation` made of `values`. Raises CannotRun with the user errors."""
+    def change(self, mutation: str, **values: object) -> Any:
+        """What `mutation` made of `values`. Raises CannotRun with the user errors."""
         changed = self.ask(mutation, input=values)["changed"]
         if changed["userErrors"]:
             raise CannotRun("\n".join(f"The API refused: {error['message']}" for error in changed["userErrors"]))
-        return str(changed["object"]["id"])
+        return changed
+
+    def make(self, mutation: str, **values: object) -> str:
+        """The id of the object that `mutation` made of `values`. Raises CannotRun with the user errors."""
+        return str(self.change(mutation, **values)["object"]["id"])
 
     def status(self, import_id: str) -> Status:
         """Where the automatic import stands."""

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 
 from rich.table import Table
 
-from api.cli.demo_client import CONTACTS, RESULT, Client, Counts, Run
+from api.cli.demo_client import Client, Counts, Run
+from api.cli.demo_documents import CONTACTS, RESULT, SKIPPED_OUTCOMES, SKIPPED_RECORDS
 from api.cli.failures import CannotRun
 from api.sample_service import SampleBook
 
@@ -44,14 +45,17 @@ def result_of(client: Client, import_id: str) -> Result:
     """Ask the API for everything."""
     answer = client.ask(RESULT, id=import_id)
     found = answer["node"]
-    runs = _nodes(found["runs"])
+    if found["runs"]["pageInfo"]["hasNextPage"]:
+        raise CannotRun("The import has more runs than the sample can need.")
+    runs = [Run.model_validate(edge["node"]) for edge in reversed(found["runs"]["edges"])]
+    outcomes = (outcome for run in runs for outcome in _all(client, SKIPPED_OUTCOMES, "node", id=run.id))
     return Result(
-        runs=[Run.model_validate(run) for run in reversed(runs)],
-        skipped=Counter(outcome["code"] for run in runs for outcome in _nodes(run["outcomes"])),
-        skipped_in_ledger=Counter(record["code"] for record in _nodes(found["records"])),
+        runs=runs,
+        skipped=Counter(outcome["code"] for outcome in outcomes),
+        skipped_in_ledger=Counter(record["code"] for record in _all(client, SKIPPED_RECORDS, "node", id=import_id)),
         imported=found["importedContactCount"],
         active=answer["account"]["contactUsage"]["active"],
-        emails=list(_emails(client)),
+        emails=[contact["email"] for contact in _all(client, CONTACTS)],
     )
 
 
@@ -114,17 +118,14 @@ def _outcomes(counts: Counts) -> int:
     return sum(counts.model_dump(exclude={"read"}).values())
 
 
-def _nodes(connection: Mapping[str, Any]) -> list[Any]:
-    if connection["pageInfo"]["hasNextPage"]:
-        raise CannotRun("The import has more runs or skipped records than the sample can have.")
-    return [edge["node"] for edge in connection["edges"]]
-
-
-def _emails(client: Client) -> Iterator[str]:
+def _all(client: Client, document: str, *path: str, **variables: object) -> Iterator[Any]:
+    """Every node of the connection `found`, which is at `path` of the answer."""
     after = None
     while True:
-        page = client.ask(CONTACTS, after=after)["contacts"]
-        yield from (edge["node"]["email"] for edge in page["edges"])
-        if not page["pageInfo"]["hasNextPage"]:
+        answer = client.ask(document, after=after, **variables)
+        for name in path:
+            answer = answer[name]
+        yield from (edge["node"] for edge in answer["found"]["edges"])
+        if not answer["found"]["pageInfo"]["hasNextPage"]:
             return
-        after = page["pageInfo"]["endCursor"]
+        after = answer["found"]["pageInfo"]["endCursor"]

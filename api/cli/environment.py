@@ -1,6 +1,7 @@
 """The settings that the processes of an embedded stack get, by environment."""
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -8,15 +9,17 @@ from pathlib import Path
 from api.embedded import placement
 from domain import credentials
 from domain.errors import Misconfigured
-from domain.settings import Settings, settings
+from domain.settings import Settings, client_registration, settings
 
 SECRET_KEYS = "SLUICE_SECRET_KEYS"  # noqa: S105
+REGISTRATION = re.compile(r"SLUICE_\w+_CLIENT_(ID|SECRET)")
 
 
 def adopt(values: Mapping[str, str]) -> None:
     """Let `values` be our settings, and those of the processes that we start."""
     os.environ.update(values)
     settings.cache_clear()
+    client_registration.cache_clear()
     credentials.key_ring.cache_clear()
 
 
@@ -24,6 +27,8 @@ def forget_settings() -> None:
     """Let none of the user's settings apply: what is only shown must not reach what is real."""
     for name in Settings.model_fields:
         os.environ.pop(f"{Settings.model_config['env_prefix']}{name}".upper(), None)
+    for name in [name for name in os.environ if REGISTRATION.fullmatch(name)]:
+        del os.environ[name]
 
 
 def adopt_stack(database_url: str, redis_url: str, data: Path) -> None:

@@ -14,6 +14,8 @@ from domain.records import FieldValue, Record
 DIGEST_BYTES = 16
 MAX_EXTERNAL_ID = 512
 """Longer ids do not fit an index; they are kept as their hash."""
+MAX_RECORD_BYTES = 1024 * 1024
+"""Of the JSON that is kept. No service knows as much of a person, and whatever reads the ledger would carry it."""
 NUL_IN_JSON = b"\\u0000"
 """Or a backslash that somebody wrote before `u0000`."""
 
@@ -55,7 +57,7 @@ def sighting_of(record: Record) -> Sighting:
 
 
 def item_of(seen: Sighting) -> Item:
-    """The record as an item; rejected where its text cannot be stored: a lone surrogate, a NUL character."""
+    """The record as an item; rejected where its text cannot be stored (a lone surrogate, a NUL character), or is huge."""
     record = seen.record
     snapshot = {
         "email": record.email,
@@ -68,6 +70,8 @@ def item_of(seen: Sighting) -> Item:
     try:
         encoded = orjson.dumps(snapshot, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
     except orjson.JSONEncodeError:
+        return _rejected(seen)
+    if len(encoded) > MAX_RECORD_BYTES:
         return _rejected(seen)
     # As the ledger will give it back: dates as text, tuples as lists.
     stored = orjson.loads(encoded)

@@ -18,7 +18,13 @@ from domain.models.contacts import (
     Tag,
     Tombstone,
 )
-from domain.models.imports import AutomaticImport, ExternalAccount, ImportList, ImportTag
+from domain.models.imports import (
+    AutomaticImport,
+    ExternalAccount,
+    ImportList,
+    ImportTag,
+    ServiceAuthorizationAttempt,
+)
 from domain.models.runs import (
     ImportPreview,
     ImportRun,
@@ -51,6 +57,7 @@ __all__ = [
     "MissingRecord",
     "PlanTier",
     "RecordOutcome",
+    "ServiceAuthorizationAttempt",
     "Subscription",
     "Suppression",
     "SweepPage",

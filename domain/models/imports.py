@@ -3,7 +3,7 @@
 from tortoise import fields
 from tortoise.models import Model
 
-from domain.enums import DeletionPolicy, ExternalAccountHealth, ImportState, OverwritePolicy
+from domain.enums import AttemptState, DeletionPolicy, ExternalAccountHealth, ImportState, OverwritePolicy
 from domain.models.keys import new_id
 
 
@@ -12,6 +12,7 @@ class ExternalAccount(Model):
 
     The window ends at `window_ends_at`, where the next begins. While a worker holds the lease, `next_cycle_at` is
     when the next cycle is due after this one. `not_before` is until when the service wants to be left alone.
+    Until `renewing_until` somebody renews the credentials, and nobody else may.
     """
 
     id = new_id()
@@ -29,10 +30,33 @@ class ExternalAccount(Model):
     lease_expires_at = fields.DatetimeField(null=True)
     transient_failures = fields.IntField(default=0)
     not_before = fields.DatetimeField(null=True)
+    renewing_until = fields.DatetimeField(null=True)
     created_at = fields.DatetimeField(auto_now_add=True)
 
     class Meta:
         table = "external_account"
+
+
+class ServiceAuthorizationAttempt(Model):
+    """One attempt to get a user's consent on a page of the service; `external_account_id`: what it reconnects, or made.
+
+    `secret` is what finishing needs, sealed, and gone once `used_at` is set: an answer is taken once.
+    """
+
+    id = new_id()
+    account_id = fields.UUIDField()
+    service = fields.CharField(max_length=64)
+    token_id = fields.UUIDField()
+    external_account_id = fields.UUIDField(null=True)
+    secret = fields.BinaryField(null=True)
+    state = fields.CharEnumField(AttemptState, max_length=16, default=AttemptState.PENDING)
+    problems = fields.JSONField[list[dict[str, object]]](default=list)
+    expires_at = fields.DatetimeField()
+    used_at = fields.DatetimeField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "service_authorization"
 
 
 class AutomaticImport(Model):

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import asyncpg
 import orjson
-from tortoise.transactions import in_transaction
 from uuid_utils.compat import uuid7
 
 from domain import background_tasks, database, external_accounts, import_inputs, targets
@@ -132,7 +131,7 @@ async def request(viewer: Viewer, wanted: PreviewRequest, *, catalogue: Catalogu
     list_ids, tag_ids = await _targets(account_id, wanted)
     preview_id = uuid7()
     always = OverwritePolicy.ALWAYS
-    async with in_transaction():
+    async with database.transaction():
         await ImportPreview.create(
             id=preview_id,
             account_id=account_id,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.node import global_id
-from domain import external_accounts
+from domain.credentials import unseal_json
 from domain.enums import ExternalAccountHealth, ImportState
 from domain.models import AutomaticImport, ExternalAccount
 from tests.api.conftest import Client
@@ -40,7 +40,7 @@ async def test_a_service_is_connected_once_however_often_it_is_asked_for(client:
         },
         "userErrors": [],
     }
-    assert external_accounts.unseal_credentials(stored) == {"token": "good"}
+    assert unseal_json(stored.credentials or b"", row=stored.id) == {"token": "good"}
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,8 @@ async def test_the_catalogue_shows_what_a_page_needs_to_connect_a_service(client
 
     data = await client.data(
         """{ service(key: "sample") {
-            key name category documentationUrl authorization credentialsSchema criteriaSchema automaticImportCount
+            key name category documentationUrl authorization authorizations credentialsSchema authorizationSchema
+            criteriaSchema notice automaticImportCount
             fields { key title type options } externalAccounts { label }
         } }"""
     )
@@ -188,7 +189,10 @@ async def test_the_catalogue_shows_what_a_page_needs_to_connect_a_service(client
         "name": "Sample",
         "category": "E_COMMERCE",
         "documentationUrl": "https://example.com/docs",
-        "authorization": "FORM",
+        "authorization": "OAUTH",
+        "authorizations": ["OAUTH", "FORM"],
+        "authorizationSchema": {"type": "object", "properties": {"shop": {"type": "string"}}},
+        "notice": "It knows no phone numbers.",
         "credentialsSchema": {"type": "object", "properties": {"token": {"type": "string"}}},
         "criteriaSchema": {"type": "object", "properties": {"group": {"type": "string"}}},
         "automaticImportCount": 2,

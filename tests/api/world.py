@@ -6,6 +6,7 @@ from uuid import UUID
 from api.node import global_id
 from domain.enums import RunState
 from tests.factories import (
+    make_attempt,
     make_contact,
     make_external_account,
     make_field,
@@ -52,5 +53,6 @@ async def make_world(account_id: UUID) -> World:
         "ImportRun": run.id,
         "ImportUndo": undo.id,
         "ImportPreview": (await make_preview(external_account)).id,
+        "ServiceAuthorizationAttempt": (await make_attempt(external_account)).id,
     }
     return World({name: global_id(name, key) for name, key in keys.items()})

@@ -155,8 +155,11 @@ class Simulator:
             return httpx.Response(
                 self.invalid_token_status, text='<x:error xmlns:x="DAV:"><x:valid-sync-token/></x:error>'
             )
-        until = min(len(self.history), since + self.truncates_at)
-        changed = dict.fromkeys(self.history[since:until])
+        # Each member is reported where it changed last.
+        last = {path: number for number, path in enumerate(self.history, 1)}
+        changes = sorted((number, path) for path, number in last.items() if number > since)
+        changed = {path: number for number, path in changes[: self.truncates_at]}
+        until = max(changed.values(), default=since) if len(changed) < len(changes) else len(self.history)
         truncated = [self._status(BOOK, "507 Insufficient Storage")] if until < len(self.history) else []
         tag = self._tag("sync-token")
         return self._answer(

@@ -121,6 +121,17 @@ def test_a_message_quotes_the_beginning_of_a_text_without_the_secrets_it_echoes(
     assert describe(answer) == f"GET https://api.example.com/v1/contacts: 400 {expected}"
 
 
+def test_a_message_repeats_no_secret_that_stands_quoted_in_a_header() -> None:
+    header = 'OAuth oauth_consumer_key="s3cret-key", oauth_token="s3cret-token"'
+    answer = httpx.Response(
+        400,
+        text="no way: s3cret-token of s3cret-key",
+        request=httpx.Request("GET", URL, headers={"Authorization": header}),
+    )
+
+    assert describe(answer) == "GET https://api.example.com/v1/contacts: 400 no way: *** of ***"
+
+
 def test_a_message_does_not_quote_what_is_no_text() -> None:
     picture = httpx.Response(
         400, content=b"\x89PNG", headers={"Content-Type": "image/png"}, request=httpx.Request("GET", URL)

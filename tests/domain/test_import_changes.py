@@ -152,7 +152,7 @@ async def test_a_paused_import_has_no_review_and_nothing_approved(
     if way == "pause":
         await automatic_imports.pause(viewer(source), source.automatic_import_id)
     else:
-        await external_accounts.disconnect(viewer(source), source.external_account_id)
+        await external_accounts.disconnect(viewer(source), source.external_account_id, catalogue=FakeCatalogue())
 
     paused = await AutomaticImport.get()
     await run.refresh_from_db()
@@ -171,7 +171,7 @@ async def test_a_sweep_that_waited_for_review_does_not_go_on_after_a_disconnect(
     await source.send(record("a"), complete=True)
     waiting = (await AutomaticImport.get()).sweep_started_at
 
-    await external_accounts.disconnect(viewer(source), source.external_account_id)
+    await external_accounts.disconnect(viewer(source), source.external_account_id, catalogue=FakeCatalogue())
 
     assert waiting is not None
     assert (await AutomaticImport.get()).sweep_started_at is None

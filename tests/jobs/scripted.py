@@ -1,6 +1,6 @@
 """A service whose connector does what a test wrote down, and cycles run as a worker would run them."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -127,10 +127,17 @@ class RecordedQueue:
 
 @dataclass(kw_only=True)
 class Stage:
-    """One external account of the scripted service, and the worker that serves it."""
+    """One external account, of the scripted service by default, and the worker that serves it.
+
+    `services` are others that the worker knows, whose servers `client` reaches.
+    """
 
     account_id: UUID
     external_account_id: UUID
+    services: Mapping[str, Service] = field(default_factory=dict)
+    client: Callable[[], httpx.AsyncClient] = lambda: httpx.AsyncClient(
+        transport=httpx.MockTransport(lambda _: httpx.Response(500))
+    )
     scripts: Scripts = field(default_factory=Scripts)
     events: RecordedEvents = field(default_factory=RecordedEvents)
     queue: RecordedQueue = field(default_factory=RecordedQueue)
@@ -141,11 +148,11 @@ class Stage:
 
         @asynccontextmanager
         async def open_client() -> AsyncIterator[httpx.AsyncClient]:
-            async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(500))) as client:
+            async with self.client() as client:
                 yield client
 
         return Context(
-            services={"scripted": self.scripts.service()},
+            services={"scripted": self.scripts.service(), **self.services},
             open_client=open_client,
             events=self.events,
             queue=self.queue,

@@ -1,16 +1,13 @@
 """The tick: everything due is leased and enqueued, no more than the living workers can begin soon (R1)."""
 
-import os
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import orjson
-import pytest
-from arq import ArqRedis, create_pool
-from arq.connections import RedisSettings
+from arq import ArqRedis
 from arq.constants import default_queue_name
 
 from domain import background_tasks
@@ -21,19 +18,6 @@ from domain.enums import TaskKind
 from domain.models import ExternalAccount
 from jobs import cycle, fleet
 from jobs.queue import SYNC, TASK, ArqQueue
-from jobs.worker import serialize
-
-
-@pytest.fixture
-async def redis() -> AsyncIterator[ArqRedis]:
-    """A Redis database of this test process's own: xdist's workers share the server."""
-    settings = RedisSettings.from_dsn(os.environ["SLUICE_TEST_REDIS_URL"])
-    settings.database = 10 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5
-    pool = await create_pool(settings, job_serializer=serialize, job_deserializer=orjson.loads)
-    await pool.flushdb()
-    yield pool
-    await pool.flushdb()
-    await pool.aclose(close_connection_pool=True)
 
 
 async def make_due(count: int, *, since: datetime | None = None) -> None:
@@ -65,6 +49,20 @@ async def test_what_is_due_is_enqueued_once(database: None, redis: ArqRedis) -> 
     leases = {str(row.lease_token) async for row in ExternalAccount.all()}
     assert [job.function for job in jobs] == [SYNC] * 3
     assert {job.args[2] for job in jobs} == leases
+
+
+async def test_a_tick_that_is_cancelled_leaves_no_lease_without_a_job(database: None, redis: ArqRedis) -> None:
+    await make_due(100)
+
+    ticking = asyncio.create_task(cycle.tick({"redis": redis}))
+    while not ticking.done() and not await ExternalAccount.exclude(lease_token=None).exists():
+        pass
+    ticking.cancel()
+    await asyncio.gather(ticking, return_exceptions=True)
+
+    leases = {str(row.lease_token) async for row in ExternalAccount.all()}
+    assert {job.args[2] for job in await redis.queued_jobs()} == leases
+    assert len(leases) == 100
 
 
 async def test_tasks_are_claimed_before_cycles(database: None, redis: ArqRedis) -> None:

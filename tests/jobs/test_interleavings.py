@@ -20,7 +20,7 @@ from domain.models import AutomaticImport, BackgroundTask, Contact, ExternalAcco
 from jobs import sync_external_account
 from jobs.catalogue import ConnectorCatalogue
 from tests import databases
-from tests.fakes import RecordingQueue
+from tests.fakes import FakeCatalogue, RecordingQueue
 from tests.jobs.scripted import Stage, Step, page
 
 ENDINGS: list[Step | None] = [
@@ -142,7 +142,7 @@ async def test_a_reconnect_is_not_undone_by_the_old_password(stage: Stage) -> No
 async def test_a_disconnect_between_claim_and_start_is_no_failure(stage: Stage) -> None:
     import_id = await stage.add_import(page("ann"))
     claims = await cycle.claim_due(1)
-    await external_accounts.disconnect(viewer(stage), stage.external_account_id)
+    await external_accounts.disconnect(viewer(stage), stage.external_account_id, catalogue=FakeCatalogue())
 
     await run(stage, claims[0])
 

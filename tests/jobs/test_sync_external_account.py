@@ -16,7 +16,7 @@ from domain.models import AutomaticImport, Contact, ExternalAccount, PlanTier
 from jobs import sync_external_account
 from jobs.catalogue import ConnectorCatalogue
 from tests.configuration import Configure
-from tests.fakes import RecordingQueue
+from tests.fakes import FakeCatalogue, RecordingQueue
 from tests.jobs.scripted import RecordedEvents, Stage, page
 
 
@@ -177,7 +177,7 @@ async def test_a_deleted_import_ends_in_mid_run_and_keeps_its_contacts(stage: St
 
 async def test_a_disconnect_in_mid_run_erases_the_credentials_and_stops(stage: Stage) -> None:
     async def disconnect() -> None:
-        await external_accounts.disconnect(viewer(stage), stage.external_account_id)
+        await external_accounts.disconnect(viewer(stage), stage.external_account_id, catalogue=FakeCatalogue())
 
     import_id = await stage.add_import(page("ann"), disconnect, page("bob"))
 

@@ -36,11 +36,12 @@ def commands() -> dict[str, Any]:
 def test_every_command_and_option_has_help() -> None:
     found = commands()
     assert sorted(found) == [
-        "", "demo", "migrate", "schema", "serve", "token", "token create", "up", "worker",
+        "", "demo", "keys", "keys new", "keys rotate", "migrate", "schema", "serve", "token", "token create", "up",
+        "worker",
     ]  # fmt: skip
     assert [name for name, command in found.items() if not command.help] == []
     parameters = [(name, each) for name, command in found.items() for each in command.params]
-    assert len(parameters) == 13
+    assert len(parameters) == 14
     assert [(name, each.name) for name, each in parameters if not getattr(each, "help", None)] == []
 
 

@@ -12,16 +12,18 @@ import httpx
 import pytest
 from graphql import parse, validate
 
-from api.cli import demo_client
+from api.cli import demo_documents, demo_samples
 from api.cli.demo_client import Counts, Run
+from api.cli.demo_samples import running_sample
 from api.cli.demo_summary import Result, broken_promises
+from api.cli.failures import CannotRun
 from api.sample_service import SampleBook
 from api.schema import schema
 from tests.api.cli.processes import are_running, descendants, open_directory, running, wait_until
 
 DOCUMENTS = {
     name: document
-    for name, document in vars(demo_client).items()
+    for name, document in vars(demo_documents).items()
     if isinstance(document, str) and re.search(r"^(query|mutation|subscription) ", document, re.MULTILINE)
 }
 BOOK = SampleBook(cards=10, without_email=2, invalid_email=1, duplicates=1)
@@ -54,6 +56,7 @@ def test_the_schema_allows_every_document(name: str) -> None:
 def test_all_documents_are_found() -> None:
     assert sorted(DOCUMENTS) == [
         "CONNECT_SERVICE", "CONTACTS", "CREATE_AUTOMATIC_IMPORT", "CREATE_LIST", "CREATE_TAG", "PROGRESS", "RESULT",
+        "SERVICES", "SERVICE_AUTHORIZATION", "SKIPPED_OUTCOMES", "SKIPPED_RECORDS", "START_SERVICE_AUTHORIZATION",
         "STATUS",
     ]  # fmt: skip
 
@@ -128,6 +131,38 @@ def test_every_sample_contact_arrives(directory: Path) -> None:
     }  # fmt: skip
     assert re.search(r"^The first contacts were there \d+\.\d seconds after the start\.$", said, re.MULTILINE)
     assert said.endswith("All numbers hold.\n")
+
+
+def test_everybody_arrives_of_a_simulated_service_that_is_agreed_to_on_its_own_page(directory: Path) -> None:
+    arguments = ("demo", "--service", "google_contacts", "--once", "--port", "0")
+    with running(*arguments, directory=directory) as command:
+        wait_until(lambda: command.process.poll() is not None, seconds=130)
+        said = command.text()
+        assert command.process.returncode == 0, said
+    numbers = {name: int(number) for name, number in re.findall(r"│\s*([\w ]+?)\s*│\s*(\d+) │", said)}
+    assert (numbers["created"], numbers["contacts in the account"], numbers["NO_EMAIL"]) == (1160, 1160, 40)
+    assert said.endswith("All numbers hold.\n")
+
+
+def test_a_service_without_a_simulator_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CannotRun, match="invalid choice: 'fax' .choose from 'asana'"):
+        running_sample("fax", tmp_path).__enter__()
+
+
+def test_an_installed_package_tells_where_the_simulators_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_samples, "ROOT", tmp_path)
+    with pytest.raises(CannotRun, match="`uv run sluice demo --service asana` in a clone of the repository"):
+        running_sample("asana", tmp_path).__enter__()
+
+
+def test_a_simulator_lets_things_happen_and_ends_with_the_demonstration(tmp_path: Path) -> None:
+    with running_sample("asana", tmp_path) as sample:
+        added = httpx.post(f"{sample.url}/simulator/add?email=ada.lovelace@example.com", trust_env=False).json()
+        assert httpx.post(f"{sample.url}/simulator/change?id={added['id']}", trust_env=False).json() == {}
+        assert httpx.post(f"{sample.url}/simulator/change?id=nobody", trust_env=False).status_code == 404
+        assert sample.settings["SLUICE_SERVICE_ORIGINS"] == f"https://app.asana.com={sample.url}"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(sample.url, trust_env=False)
 
 
 def test_it_stays_up_until_a_process_dies_and_leaves_nothing_behind(directory: Path) -> None:

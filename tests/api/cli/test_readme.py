@@ -20,7 +20,7 @@ from tests.api.cli.processes import open_directory, running
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
 SCRIPT = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
-PAGE = re.findall(r"```js\n(.*?)```", README, re.DOTALL)[0]
+PAGE = "\n".join(re.findall(r"```js\n(.*?)```", README, re.DOTALL))
 DOCUMENTS = re.findall(r"/\* GraphQL \*/ `(.*?)`", PAGE, re.DOTALL)
 CARDS = 60
 
@@ -115,12 +115,13 @@ def test_every_document_of_the_readme_is_valid() -> None:
     written = [*DOCUMENTS, *re.findall(r'"""\n(query .*?)"""', SCRIPT, re.DOTALL)]
     documents = [parse(document) for document in written]
 
-    assert [validate(schema, document) for document in documents] == [[], [], []]
+    assert [validate(schema, document) for document in documents] == [[], [], [], []]
     operations = [document.definitions[0] for document in documents]
     assert [
         operation.operation.value for operation in operations if isinstance(operation, OperationDefinitionNode)
     ] == [
         "query",
         "subscription",
+        "mutation",
         "query",
     ]

@@ -32,7 +32,7 @@ def test_all_that_is_not_set_is_named_at_once(sluice: Sluice, command: str) -> N
 
 
 @pytest.mark.usefixtures("room")
-@pytest.mark.parametrize("arguments", [["migrate"], ["token", "create", "--account", "Acme"]])
+@pytest.mark.parametrize("arguments", [["migrate"], ["token", "create", "--account", "Acme"], ["keys", "rotate"]])
 def test_what_needs_the_database_alone_asks_for_it_alone(sluice: Sluice, arguments: list[str]) -> None:
     assert refusal(sluice(*arguments)) == NO_DATABASE
 

@@ -1,12 +1,23 @@
 """What the simulators of vendors' APIs have in common: how the shared suite drives them, their traffic and faults."""
 
+import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import httpx
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CLIENT_ID = "sluice-client"
+CLIENT_SECRET = "s3cret-of-the-client"
+"""The only registration that a simulator with OAuth knows."""
+
+
+def name_of(email: str | None) -> tuple[str, str]:
+    """First and last name of somebody with this address: Ann, Brontë 7 of ann.brontë.7@example.com."""
+    first, *rest = re.split(r"[._-]", (email or "nobody").partition("@")[0])
+    return first.capitalize(), " ".join(part.capitalize() for part in rest) or "Example"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +30,7 @@ class Exchange:
     body: bytes
     status: int
     answer: bytes
+    answer_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +44,30 @@ class Fault:
 
 @dataclass(slots=True)
 class Traffic:
-    """ASGI around a simulator's application: keeps every exchange; gives the `faults` as answers, one each, first."""
+    """ASGI around a simulator's application: keeps every exchange; gives the `faults` as answers, one each, first.
+
+    `meanwhile` is called before each request is answered: what happens at the service while it is read. `replays`:
+    every request gets the answer again that was given last where its method and path are the same. `forgets` all but
+    the last exchange: a simulator that runs for days.
+    """
 
     app: ASGIApp
     exchanges: list[Exchange] = field(default_factory=list)
     faults: deque[Fault | None] = field(default_factory=deque)
     """None lets one request pass unharmed."""
+    meanwhile: Callable[[], None] | None = None
+    replays: bool = False
+    forgets: bool = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         body = await _body(receive)
+        if self.meanwhile is not None:
+            self.meanwhile()
         status, answer = 0, b""
+        answer_headers: dict[str, str] = {}
 
         async def again() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
@@ -53,13 +76,16 @@ class Traffic:
             nonlocal status, answer
             if message["type"] == "http.response.start":
                 status = message["status"]
+                answer_headers.update(_text(message.get("headers", ())))
             else:
                 answer += message.get("body", b"")
             await send(message)
 
-        fault = self.faults.popleft() if self.faults else None
+        fault = self.faults.popleft() if self.faults else self._given_before(scope)
         await (self.app(scope, again, keep) if fault is None else _give(fault, keep))
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _text(scope["headers"])
+        if self.forgets:
+            self.exchanges.clear()
         self.exchanges.append(
             Exchange(
                 method=scope["method"],
@@ -70,8 +96,18 @@ class Traffic:
                 body=body,
                 status=status,
                 answer=answer,
+                answer_headers=answer_headers,
             )
         )
+
+    def _given_before(self, scope: Scope) -> Fault | None:
+        place = (scope["method"], scope["path"])
+        given = [each for each in reversed(self.exchanges) if self.replays and (each.method, each.url.path) == place]
+        return Fault(status=given[0].status, body=given[0].answer, headers=given[0].answer_headers) if given else None
+
+
+def _text(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
 
 
 async def _body(receive: Receive) -> bytes:

@@ -22,8 +22,9 @@ from domain.enums import (
     UndoResult,
 )
 from domain.records import Record
+from tests.domain.model.passes import Pass, Review, Sweeps
 
-OPEN = {RunState.QUEUED, RunState.RUNNING, RunState.WAITING_FOR_SERVICE}
+OPEN = {RunState.QUEUED, RunState.RUNNING, RunState.WAITING_FOR_SERVICE, RunState.NEEDS_REVIEW}
 
 
 @dataclass(eq=False, kw_only=True)
@@ -101,6 +102,7 @@ class Run:
     protected: int = 0
     deleted: int = 0
     silenced: Counter[str] = field(default_factory=Counter)
+    review: Review | None = None
     outcomes: list[StoredOutcome] = field(default_factory=list)
     undone: list[tuple[str, UndoResult, UndoCode | None]] = field(default_factory=list)
 
@@ -152,6 +154,8 @@ class Import:
     failures: int = 0
     next_attempt: float | None = None
     served_until: float | None = None
+    sweeps: Sweeps = field(default_factory=Sweeps)
+    under_way: Pass = field(default_factory=Pass)
     ledger: dict[str, Entry] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
 

@@ -12,13 +12,15 @@ from domain.enums import (
     RunStop,
 )
 from domain.records import Record
-from tests.domain.model import here
+from tests.domain.model import here, sweeping
 from tests.domain.model.account import Account, Draining, ExternalAccount, Import, NewTargets, Task, Undoing
-from tests.domain.model.runs import finish, run_with_news, run_without_news
+from tests.domain.model.pages import delete, store_page
+from tests.domain.model.passes import Pass
+from tests.domain.model.runs import finish, run_without_news
 from tests.domain.model.service import A_WHILE, FRIENDS, Book, Fault, Faults, Planned
 from tests.domain.model.storing import cap_left, drain, store
 from tests.domain.model.undo import undo_runs
-from tests.domain.model.writing import give_new_targets, tell_deleted
+from tests.domain.model.writing import give_new_targets
 
 LEASE = 45.0
 
@@ -164,8 +166,16 @@ class Cycles:
         return self.books[each.external_account].pages(each.group, each.checkpoint)
 
     def _turn(self, external: ExternalAccount, reading: Reading, share: int) -> bool:
-        """What is due from the ledger before anything new is read (R6), else a page. Returns whether it goes on."""
+        """Who is gone is dealt with (R16), what is due is stored from the ledger (R6), and only then a page is read.
+
+        Returns whether the import has another turn.
+        """
         into, left = reading.of, min(share, cap_left(self.account, external))
+        if into.sweeps.gone:
+            hold(reading)
+            gone, into.sweeps.gone = into.sweeps.gone, set()
+            delete(self.account, into, sorted(gone))
+            return True
         due = sorted((e for e in into.ledger.values() if e.due), key=lambda entry: entry.place)
         if due:
             hold(reading)
@@ -178,18 +188,12 @@ class Cycles:
                 return False
             reading.rest = reading.page.records
         hold(reading)
-        stored = store(self.account, into, reading.rest, left)
-        reading.rest = reading.rest[stored:]
-        whole = not reading.rest
-        if whole:
-            with self.account.making_room():
-                gone, silenced = tell_deleted(self.account, into, reading.page.deleted_ids)
-            if gone:
-                run = run_with_news(into)
-                run.deleted, run.silenced = run.deleted + gone, run.silenced + silenced
-            into.checkpoint = reading.page.checkpoint
+        reading.rest = store_page(self.account, into, reading.page, reading.rest, left)
+        if into.state is ImportState.NEEDS_REVIEW:
+            return False
+        if not reading.rest:
             reading.page = None
-        return self._goes_on(external, reading, whole=whole)
+        return self._goes_on(external, reading, whole=reading.page is None)
 
     def _goes_on(self, external: ExternalAccount, reading: Reading, *, whole: bool) -> bool:
         if whole or cap_left(self.account, external):
@@ -237,6 +241,7 @@ class Cycles:
                         finish(each.of, error="ACCESS_REVOKED")
             case Fault.EXPIRED if not reading.is_backfill:
                 hold(reading)
+                sweeping.abandon(into)
                 into.checkpoint = None
                 reading.pages, reading.page, reading.is_backfill = self._pages(into), None, True
                 return True
@@ -265,6 +270,8 @@ class Cycles:
         into = reading.of
         self._serve_in_window(external, into)
         into.state, into.failures, into.next_attempt = ImportState.ACTIVE, 0, None
+        if stopped_by is None:
+            into.under_way = Pass()
         finish(into, stopped_by=stopped_by)
         external.not_before = None
 

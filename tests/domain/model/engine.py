@@ -18,16 +18,17 @@ from domain import (
     external_accounts,
     plans,
     retrying,
+    reviews,
     subscriptions,
 )
 from domain.account import Viewer, find_or_create_account
 from domain.contacts import deleting, editing
 from domain.contacts.given import Given
 from domain.credentials import key_ring
-from domain.enums import ContactStatus
+from domain.enums import ContactStatus, RunState
 from domain.errors import Refused
 from domain.import_inputs import ImportChanges, NewImport
-from domain.models import ContactList, ExternalAccount, Tag
+from domain.models import ContactList, ExternalAccount, ImportRun, Tag
 from domain.undo.request import undo_run
 from jobs.background_tasks import run_background_task
 from jobs.catalogue import ConnectorCatalogue
@@ -147,9 +148,18 @@ class Engine:
         """The user's mutation. Returns whether it is accepted."""
         return await accepted(automatic_imports.resume(self.viewer, self.imports[name], queue=RecordingQueue()))
 
-    async def run_now(self, name: str) -> None:
-        """The user's mutation."""
-        await automatic_imports.run_now(self.viewer, self.imports[name], full=False, queue=RecordingQueue())
+    async def run_now(self, name: str) -> bool:
+        """The user's mutation. Returns whether it is accepted."""
+        wanted = automatic_imports.run_now(self.viewer, self.imports[name], full=False, queue=RecordingQueue())
+        return await accepted(wanted)
+
+    async def judge(self, name: str, *, approve: bool) -> None:
+        """The user's mutation, of the run that waits for review."""
+        run = await ImportRun.get(automatic_import_id=self.imports[name], state=RunState.NEEDS_REVIEW)
+        if approve:
+            await reviews.approve(self.viewer, run.id, queue=RecordingQueue())
+        else:
+            await reviews.drop(self.viewer, run.id)
 
     async def change_criteria(self, name: str, group: str) -> None:
         """The user's mutation."""
@@ -184,9 +194,9 @@ class Engine:
         )  # fmt: skip
         return await accepted(undo_run(self.viewer, rows[-1]["id"], and_later=and_later, queue=RecordingQueue()))
 
-    async def delete_import(self, name: str) -> None:
-        """The user's mutation."""
-        await automatic_imports.delete(self.viewer, self.imports[name])
+    async def delete_import(self, name: str, *, undoing: bool) -> bool:
+        """The user's mutation. Returns whether it is accepted."""
+        return await accepted(automatic_imports.delete(self.viewer, self.imports[name], undo=undoing))
 
     async def reconnect(self, name: str) -> None:
         """The user's mutation."""

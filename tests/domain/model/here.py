@@ -12,8 +12,10 @@ from domain.enums import (
     RunTrigger,
 )
 from domain.records import Record
+from tests.domain.model import sweeping
 from tests.domain.model.account import Account, Contact, ExternalAccount, Import, NewTargets, Run, Undoing
 from tests.domain.model.consent import ACTIVE, LOW, keep_low, lowest
+from tests.domain.model.passes import Pass, Sweeps
 from tests.domain.model.runs import cancel
 from tests.domain.model.writing import call_waiting
 
@@ -107,16 +109,23 @@ def add_import(account: Account, new: Import) -> None:
 
 
 def pause(account: Account, name: str) -> None:
-    """Stop until resumed."""
+    """Stop until resumed. What waits to be judged is dropped: a page is read again, a sweep is no measure."""
     into = account.imports[name]
+    run = into.open_run
+    if run and run.state is RunState.NEEDS_REVIEW and run.review and run.review.kind == sweeping.MISSING:
+        sweeping.abandon(into)
+    into.under_way = Pass()
     into.state, into.revision = ImportState.PAUSED, into.revision + 1
     cancel(into)
 
 
 def resume(account: Account, name: str) -> bool:
-    """Go on from the checkpoint, at once. Returns whether it is accepted: not while runs of it are being undone."""
+    """Go on from the checkpoint, at once.
+
+    Returns whether it is accepted: not while runs of it are being undone, nor while somebody has to judge.
+    """
     into = account.imports[name]
-    if is_being_undone(account, into):
+    if is_being_undone(account, into) or into.state is ImportState.NEEDS_REVIEW:
         return False
     into.state, into.revision = ImportState.ACTIVE, into.revision + 1
     _run_at_once(account, into)
@@ -128,9 +137,13 @@ def is_being_undone(account: Account, into: Import) -> bool:
     return any(isinstance(task, Undoing) and task.of is into for task in account.tasks)
 
 
-def run_now(account: Account, name: str) -> None:
-    """Check now."""
-    _run_at_once(account, account.imports[name])
+def run_now(account: Account, name: str) -> bool:
+    """Check now. Returns whether it is accepted."""
+    into = account.imports[name]
+    if into.state in (ImportState.PAUSED, ImportState.NEEDS_REVIEW):
+        return False
+    _run_at_once(account, into)
+    return True
 
 
 def _run_at_once(account: Account, into: Import) -> None:
@@ -147,7 +160,11 @@ def change_criteria(account: Account, name: str, group: str) -> None:
     if group == into.group:
         return
     into.group, into.checkpoint, into.failures, into.next_attempt = group, None, 0, None
+    into.sweeps, into.under_way = Sweeps(gone=into.sweeps.gone), Pass()
     leave_waiting_room(into)
+    if into.state is ImportState.NEEDS_REVIEW:  # what was to be judged will not come again
+        into.state = ImportState.ACTIVE
+        cancel(into)
     if into.is_on:
         _run_at_once(account, into)
 
@@ -174,7 +191,7 @@ def retry(account: Account, name: str) -> bool:
     into = account.imports[name]
     external = account.external_accounts[into.external_account]
     rows = [entry for entry in into.ledger.values() if entry.code in FIXABLE]
-    if not rows or not external.is_healthy or into.state is ImportState.PAUSED:
+    if not rows or not external.is_healthy or into.state in (ImportState.PAUSED, ImportState.NEEDS_REVIEW):
         return False
     into.next_attempt = None
     for entry in rows:
@@ -191,7 +208,24 @@ def retry(account: Account, name: str) -> bool:
     if any(entry.seen is None for entry in rows):
         into.revision += 1
         into.failures = 0
+        into.under_way = Pass()
+        sweeping.abandon(into)
     return True
+
+
+def approve(account: Account, name: str) -> None:
+    """Let the run go on: its pass is not stopped again for what somebody has judged."""
+    into = account.imports[name]
+    run = into.open_run
+    assert run is not None
+    assert run.review is not None
+    if run.review.kind == sweeping.MISSING:
+        sweeping.conclude(into, is_approved=True)
+    else:
+        into.under_way.is_approved = True
+    into.state, into.revision = ImportState.ACTIVE, into.revision + 1
+    run.state, run.stopped_by = RunState.QUEUED, None
+    ask_for(account, account.external_accounts[into.external_account])
 
 
 def undo(account: Account, name: str, back: int, *, and_later: bool) -> bool:
@@ -210,17 +244,27 @@ def undo(account: Account, name: str, back: int, *, and_later: bool) -> bool:
     return True
 
 
-def delete_import(into: Import) -> None:
-    """R13: its contacts stay, and so does what it knows."""
+def delete_import(account: Account, into: Import, *, undoing: bool) -> bool:
+    """R13: its contacts stay, and so does what it knows; or what its runs did is undone. Returns whether that is
+    accepted: not while runs of it are being undone.
+    """
+    if undoing and is_being_undone(account, into):
+        return False
     into.deleted, into.revision = True, into.revision + 1
     leave_waiting_room(into)
     cancel(into)
+    if undoing:
+        runs = [run for run in reversed(into.runs) if run.state is not RunState.UNDONE]
+        account.tasks.append(Undoing(of=into, runs=runs))
+    return True
 
 
 def reconnect(account: Account, name: str) -> None:
     """R15: as the same external account, with its checkpoints."""
     external = account.external_accounts[name]
     external.health, external.not_before, external.lease_until = ExternalAccountHealth.HEALTHY, None, None
+    for each in account.imports_of(name):
+        sweeping.forget(each)
     ask_for(account, external)
 
 

@@ -43,6 +43,7 @@ class Setting:
     names: OverwritePolicy
     phones: OverwritePolicy
     deletions: DeletionPolicy
+    absences: DeletionPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,7 @@ def setting(rng: Random) -> Setting:
         names=rng.choice(list(OverwritePolicy)),
         phones=rng.choice(list(OverwritePolicy)),
         deletions=rng.choice(list(DeletionPolicy)),
+        absences=rng.choice(list(DeletionPolicy)),
     )
 
 
@@ -84,7 +86,13 @@ STEPS: Mapping[str, tuple[int, Callable[[Random], Mapping[str, Any]]]] = {
         6, lambda rng: {"book": rng.choice(BOOKS), "record": record(rng), "group": group(rng)},
     ),
     "one_thing_changes": (8, lambda rng: {"book": rng.choice(BOOKS), "external_id": rng.choice(IDS), **one_thing(rng)}),
-    "somebody_is_deleted_there": (2, lambda rng: {"book": rng.choice(BOOKS), "external_id": rng.choice(IDS)}),
+    "somebody_is_deleted_there": (3, lambda rng: {"book": rng.choice(BOOKS), "external_id": rng.choice(IDS)}),
+    "many_are_deleted_there": (
+        2, lambda rng: {"book": rng.choice(BOOKS), "external_ids": some(rng, IDS)},
+    ),
+    "many_change": (
+        3, lambda rng: {"book": rng.choice(BOOKS), "external_ids": some(rng, IDS), **one_thing(rng)},
+    ),
     "a_request_meets": (2, lambda rng: {"book": rng.choice(BOOKS), "planned": fault(rng)}),
     "time_passes": (2, lambda _: {}),
     "pause": (1, lambda rng: {"name": rng.choice(IMPORTS)}),
@@ -97,11 +105,17 @@ STEPS: Mapping[str, tuple[int, Callable[[Random], Mapping[str, Any]]]] = {
             "name": rng.choice(IMPORTS), "lists": some(rng, LISTS), "tags": some(rng, ("home", "shop")),
         },
     ),
-    "make_anew": (1, lambda rng: {"name": rng.choice(IMPORTS)}),
+    "make_anew": (1, lambda rng: {"name": rng.choice(IMPORTS), "undoing": rng.random() < 0.3}),
+    "approve": (4, lambda rng: {"name": rng.choice(IMPORTS)}),
+    "drop": (1, lambda rng: {"name": rng.choice(IMPORTS)}),
     "retry": (1, lambda rng: {"name": rng.choice(IMPORTS)}),
     "undo": (
         2,
         lambda rng: {"name": rng.choice(IMPORTS), "back": rng.randint(0, 3), "and_later": rng.random() < 0.5},
+    ),
+    "undo_of_deleted": (
+        1,
+        lambda rng: {"which": rng.randint(0, 3), "back": rng.randint(0, 3), "and_later": rng.random() < 0.5},
     ),
     "reconnect": (2, lambda rng: {"book": rng.choice(BOOKS)}),
     "another_plan": (2, lambda rng: {"limit": rng.choice(LIMITS)}),
@@ -138,8 +152,8 @@ def fault(rng: Random) -> Planned:
 
 
 def history(rng: Random, length: int) -> list[Step]:
-    """So many steps."""
-    names, weights = list(STEPS), [weight for weight, _ in STEPS.values()]
+    """So many steps. In each history some kinds happen often, and some never: what is rare altogether meets itself."""
+    names, weights = list(STEPS), [weight * rng.choice((0, 1, 1, 5)) for weight, _ in STEPS.values()]
     return [
         Step(name=name, arguments=STEPS[name][1](rng), then=rng.choice([*Then, Then.WINDOW]))
         for name in rng.choices(names, weights, k=length)

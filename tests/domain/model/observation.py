@@ -73,6 +73,7 @@ def _run(run: Run) -> tuple[Any, ...]:
     return (
         run.trigger, run.state, run.stopped_by, run.error, run.checks, counts, run.protected, run.deleted,
         {effect: count for effect, count in run.silenced.items() if count},
+        (run.review.kind, run.review.known, run.review.affected) if run.review else None,
     )  # fmt: skip
 
 
@@ -167,6 +168,7 @@ def _run_row(row: Mapping[str, Any]) -> tuple[Any, ...]:
         {outcome: count for outcome, count in counts.items() if count}, row["protected_count"],
         row["deleted_count"],
         {name: row[f"silenced_{name}"] for name in EFFECTS if row[f"silenced_{name}"]},
+        tuple(orjson.loads(row["review"])[name] for name in ("kind", "known", "affected")) if row["review"] else None,
     )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ class Decision:
     """What becomes of a record; the changes are not made yet. `news`: something to store, not only to count.
 
     `opts_out` is whom a record opts out that is no more than that; `gone` the address of somebody deleted here,
-    `silenced` what is kept silent when it is made true.
+    `silenced` what is kept silent when it is made true. `is_known`: of a record that has its contact; `is_accident`:
+    that would lose something of it.
     """
 
     record: Record
@@ -39,6 +40,8 @@ class Decision:
     gone: str | None = None
     silenced: Counter[str] = field(default_factory=Counter)
     news: bool = True
+    is_known: bool = False
+    is_accident: bool = False
 
     @property
     def cost(self) -> int:

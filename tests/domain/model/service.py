@@ -73,8 +73,12 @@ class Change:
 
 @dataclass(kw_only=True)
 class Book:
-    """One external account's people, by external id; every change raises the version."""
+    """One external account's people, by external id; every change raises the version.
 
+    Not every book `tells_changes`: of another, everything is read again and again, and who is deleted is just gone.
+    """
+
+    tells_changes: bool
     changes: dict[str, Change] = field(default_factory=dict)
     version: int = 0
 
@@ -84,13 +88,37 @@ class Book:
         self.changes[record.external_id] = Change(version=self.version, record=record, group=group)
 
     def delete(self, external_id: str) -> None:
-        """A person is deleted, which the service goes on telling."""
+        """A person is deleted, which the service goes on telling, if it tells anything."""
         self.version += 1
         self.changes[external_id] = Change(version=self.version, record=None)
 
     def pages(self, group: str, checkpoint: Checkpoint | None) -> Iterator[Page]:
-        """What changed since the checkpoint, oldest change first; a page at least."""
+        """What there is to read from the checkpoint on; a page at least."""
+        return self._news(group, checkpoint) if self.tells_changes else self._everybody(group, checkpoint)
+
+    def _everybody(self, group: str, checkpoint: Checkpoint | None) -> Iterator[Page]:
+        """The rest of the sweep that the checkpoint is in, by external id."""
+        after = checkpoint["after"] if checkpoint else ""
+        people = [
+            change.record
+            for external_id, change in sorted(self.changes.items())
+            if external_id > after and change.record and group in (EVERYBODY, change.group)
+        ]
+        for start in range(0, len(people), PAGE_SIZE) or [0]:
+            part = people[start : start + PAGE_SIZE]
+            is_last = start + PAGE_SIZE >= len(people)
+            yield Page(
+                records=part,
+                fields=FIELDS,
+                checkpoint={"after": "" if is_last else part[-1].external_id},
+                sweep=True,
+                complete=is_last,
+            )
+
+    def _news(self, group: str, checkpoint: Checkpoint | None) -> Iterator[Page]:
+        """What changed since the checkpoint, oldest change first. From the start, that is a sweep."""
         since = checkpoint["version"] if checkpoint else 0
+        is_sweep = checkpoint is None or checkpoint["is_sweep"]
         news = sorted(
             (
                 (change.version, external_id, change.record)
@@ -108,7 +136,12 @@ class Book:
                 records=[record for _, _, record in part if record],
                 deleted_ids=[external_id for _, external_id, record in part if not record],
                 fields=FIELDS,
-                checkpoint={"version": self.version if is_last else part[-1][0]},
+                checkpoint={
+                    "version": self.version if is_last else part[-1][0],
+                    "is_sweep": is_sweep and not is_last,
+                },
+                sweep=is_sweep,
+                complete=is_sweep and is_last,
             )
 
 
@@ -205,7 +238,7 @@ def book_service(
         name="Books",
         category=ServiceCategory.ADDRESS_BOOK,
         documentation_url="https://example.com",
-            credentials=Credentials,
+        credentials=Credentials,
         form=Credentials,
         criteria=Criteria,
         fields=tuple(FIELDS.values()),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from domain.enums import LedgerState, Outcome, OutcomeCode, RunState, RunTrigger
 from domain.records import Record
 from tests.domain.model.account import Account, Entry, ExternalAccount, Import, Run, StoredOutcome
+from tests.domain.model.guard import is_accident
 from tests.domain.model.rules import Decision, decide
 from tests.domain.model.runs import run_with_news, run_without_news
 from tests.domain.model.writing import succeed, write
@@ -30,6 +31,9 @@ def store(
     """
     with account.making_room():
         decisions = write_page(account, into, records, left, again=again, draining=run is not None)
+    if run is None and not again:
+        into.under_way.known += sum(each.is_known for each, _ in decisions)
+        into.under_way.affected += sum(each.is_accident for each, _ in decisions)
     if decisions:
         has_news = any(each.news for each, _ in decisions)
         run = run or (run_with_news(into) if has_news else run_without_news(into))
@@ -60,9 +64,10 @@ def write_page(
             break
         left -= decision.cost
         external.used += decision.cost
-        outcome = None
+        outcome, before = None, into.ledger.get(record.external_id)
+        if before is not None and before.state is LedgerState.LINKED:
+            decision.is_known, decision.is_accident = True, is_accident(decision, before)
         if decision.news:
-            before = into.ledger.get(record.external_id)
             is_row = before is None or is_told_apart(decision, before.seen, before.state, before.code)
             if before and (before.state is LedgerState.LINKED or before.due):
                 let_go.add(before.key)

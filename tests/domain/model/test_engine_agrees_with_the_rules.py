@@ -19,7 +19,7 @@ from domain.enums import ContactStatus, ImportState
 from domain.records import Record
 from tests import databases
 from tests.configuration import Configure
-from tests.domain.model import here
+from tests.domain.model import guard, here, sweeping
 from tests.domain.model.account import Account, ExternalAccount, Import
 from tests.domain.model.cycles import Cycles
 from tests.domain.model.engine import Engine, make_engine
@@ -41,7 +41,7 @@ class Play:
     """One account with two external accounts, one of which two imports read: as it should be, and as it is."""
 
     def __init__(self, begin: Setting) -> None:
-        self.books = {name: Book() for name in BOOKS}
+        self.books = {name: Book(tells_changes=name == "home") for name in BOOKS}
         for book, record, group in begin.people:
             self.books[book].put(record, group)
         self.account = Account(cap=CAP, cycle_seconds=CYCLE_SECONDS, limit=begin.limit, plans=LIMITS)
@@ -55,7 +55,10 @@ class Play:
             Import(
                 name="friends", external_account="home", group=FRIENDS, lists=("News", "Friends"), phones=begin.phones
             ),
-            Import(name="customers", external_account="shop", group=EVERYBODY, tags=("shop",), names=begin.names),
+            Import(
+                name="customers", external_account="shop", group=EVERYBODY, tags=("shop",), names=begin.names,
+                deletions=begin.absences, deletion_tag="gone",
+            ),
         ):  # fmt: skip
             here.add_import(self.account, new)
         self.engine: Engine
@@ -103,6 +106,14 @@ class Play:
         if external_id in self.books[book].changes:
             self.books[book].delete(external_id)
 
+    async def many_change(self, book: str, external_ids: Sequence[str], name: str, value: Any) -> None:
+        for external_id in external_ids:
+            await self.one_thing_changes(book, external_id, name, value)
+
+    async def many_are_deleted_there(self, book: str, external_ids: Sequence[str]) -> None:
+        for external_id in external_ids:
+            await self.somebody_is_deleted_there(book, external_id)
+
     async def a_request_meets(self, book: str, planned: Planned) -> None:
         self.model.faults.planned[book] = self.engine.faults.planned[book] = planned
 
@@ -116,19 +127,32 @@ class Play:
             assert await self.engine.resume(name) is accepted
 
     async def run_now(self, name: str) -> None:
-        if self.is_connected(name) and self.account.imports[name].state is not ImportState.PAUSED:
-            here.run_now(self.account, name)
-            await self.engine.run_now(name)
+        if self.is_connected(name):
+            accepted = here.run_now(self.account, name)
+            assert await self.engine.run_now(name) is accepted
+
+    async def approve(self, name: str) -> None:
+        if self.account.imports[name].state is ImportState.NEEDS_REVIEW:
+            here.approve(self.account, name)
+            await self.engine.judge(name, approve=True)
+
+    async def drop(self, name: str) -> None:
+        if self.account.imports[name].state is ImportState.NEEDS_REVIEW:
+            here.pause(self.account, name)
+            await self.engine.judge(name, approve=False)
 
     async def change_criteria(self, name: str, group: str) -> None:
         here.change_criteria(self.account, name, group)
         await self.engine.change_criteria(name, group)
 
-    async def make_anew(self, name: str) -> None:
-        """A user deletes an import, and makes the same again."""
-        old, gone = self.account.imports.pop(name), f"{name} (deleted, {len(self.account.imports)})"
-        here.delete_import(old)
-        await self.engine.delete_import(name)
+    async def make_anew(self, name: str, undoing: bool) -> None:
+        """A user deletes an import, or undoes it as well, and makes the same again."""
+        old, gone = self.account.imports[name], f"{name} (deleted, {len(self.account.imports)})"
+        accepted = here.delete_import(self.account, old, undoing=undoing)
+        assert await self.engine.delete_import(name, undoing=undoing) is accepted
+        if not accepted:
+            return
+        del self.account.imports[name]
         self.account.imports[gone], self.engine.imports[gone] = old, self.engine.imports.pop(name)
         new = Import(
             name=name, external_account=old.external_account, group=old.group, lists=old.lists, tags=old.tags,
@@ -148,6 +172,11 @@ class Play:
     async def undo(self, name: str, back: int, and_later: bool) -> None:
         accepted = here.undo(self.account, name, back, and_later=and_later)
         assert await self.engine.undo(name, back, and_later=and_later) is accepted
+
+    async def undo_of_deleted(self, which: int, back: int, and_later: bool) -> None:
+        gone = [name for name, each in self.account.imports.items() if each.deleted]
+        if gone:
+            await self.undo(gone[which % len(gone)], back, and_later)
 
     async def reconnect(self, book: str) -> None:
         here.reconnect(self.account, book)
@@ -212,7 +241,14 @@ async def play(begin: Setting, steps: Sequence[Step]) -> str | None:
 
 @pytest.mark.parametrize("number", range(FIRST, LAST))
 async def test_the_engine_agrees_with_the_rules(database: None, configure: Configure, number: int) -> None:
-    configure(cap=CAP, cycle_seconds=CYCLE_SECONDS)
+    configure(
+        cap=CAP,
+        cycle_seconds=CYCLE_SECONDS,
+        review_changed_percent=guard.CHANGED_PERCENT,
+        review_changed_count=guard.CHANGED_COUNT,
+        review_missing_percent=sweeping.MISSED_PERCENT,
+        review_missing_count=sweeping.MISSED_COUNT,
+    )
     rng = Random(number)
     begin = setting(rng)
     steps = history(rng, STEPS)

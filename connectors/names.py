@@ -1,0 +1,16 @@
+"""The one name that some services have for a person, as the two that contacts have."""
+
+
+def first_and_last(name: str | None) -> tuple[str | None, str | None]:
+    """Split a whole name: the first word is the first name, whatever follows the last name.
+
+    "Ludwig van Beethoven" is (Ludwig, van Beethoven); "Beethoven, Ludwig" is turned round. One word is a first name.
+    An address in the name's place, as services have it for whom they invited, is no name.
+    """
+    words = " ".join((name or "").split())
+    if "@" in words:
+        return None, None
+    last, comma, first = (part.strip() for part in words.partition(","))
+    if not (comma and first and last):
+        first, _, last = words.strip(" ,").partition(" ")
+    return first or None, last or None

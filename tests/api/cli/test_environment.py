@@ -1,0 +1,17 @@
+"""The settings that our own processes get."""
+
+import os
+
+import pytest
+
+from api.cli.environment import forget_settings
+
+
+def test_what_is_only_shown_is_not_registered_at_real_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    for name in ("SLUICE_SHOPIFY_CLIENT_ID", "SLUICE_GOOGLE_CONTACTS_CLIENT_SECRET", "SLUICE_PUBLIC_URL", "CLIENT_ID"):
+        os.environ[name] = "real"
+
+    forget_settings()
+
+    assert [name for name in os.environ if os.environ[name] == "real"] == ["CLIENT_ID"]

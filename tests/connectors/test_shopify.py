@@ -1,0 +1,210 @@
+"""Reading the customers of a Shopify shop in pages: what matches, what changed, and what goes wrong on the way."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from connectors.base import (
+    CheckpointExpiredError,
+)
+from tests.connectors.reading import Stored, ids, read, through_json
+from tests.connectors.simulators.shopify import ShopifyShop, make
+
+
+def questions(shop: ShopifyShop) -> list[Mapping[str, Any]]:
+    """What was asked of the API, in order."""
+    return [json.loads(each.body) for each in shop.traffic.exchanges if each.url.path.endswith("graphql.json")]
+
+
+def a_day_later(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint whose sweep was a day ago."""
+    swept_at = datetime.fromisoformat(str(checkpoint["swept_at"])) - timedelta(days=1)
+    return {**checkpoint, "swept_at": swept_at.isoformat()}
+
+
+async def read_whole(shop: ShopifyShop) -> dict[str, Any]:
+    """The checkpoint once everybody has been read."""
+    return through_json((await read(shop))[-1].checkpoint)
+
+
+async def test_a_backfill_costs_seven_questions_for_a_thousand_customers_and_an_idle_cycle_one() -> None:
+    shop = make(1000)
+
+    pages = await read(shop)
+
+    assert [(len(page.records), page.remaining, page.complete) for page in pages] == [
+        (199, 801, False),
+        (199, 602, False),
+        (199, 403, False),
+        (199, 204, False),
+        (199, 5, False),
+        (5, 0, True),
+    ]
+    assert len(shop.traffic.exchanges) == 7
+    assert await read(shop, pages[-1].checkpoint) == []
+    assert len(shop.traffic.exchanges) == 8
+
+
+async def test_only_who_changed_comes_in_the_order_of_the_changes() -> None:
+    shop = make(30)
+    checkpoint = await read_whole(shop)
+    shop.change("7000000012")
+    new = shop.add("new@example.com")
+    shop.change("7000000003")
+
+    (page,) = await read(shop, checkpoint)
+
+    assert ids([page]) == ["7000000012", new, "7000000003"]
+    assert (page.sweep, page.complete, page.remaining) == (False, False, None)
+    assert questions(shop)[-1]["variables"]["query"] == "updated_at:>='2026-09-01T00:15:00Z'"
+
+
+async def test_changes_at_one_moment_all_come_once_also_over_pages_and_restarts() -> None:
+    shop = make(5)
+    checkpoint = await read_whole(shop)
+    shop.page_size = 2
+    moment = shop.now + timedelta(hours=1)
+    for number in range(1, 6):
+        shop.change(f"700000000{number}")
+        shop.people[7_000_000_000 + number].updated_at = moment
+    shop.catch_up()
+
+    pages = await read(shop, checkpoint)
+
+    assert ids(pages) == [f"700000000{number}" for number in range(1, 6)]
+    for stored in range(3):
+        assert ids(await read(shop, pages[stored].checkpoint)) == ids(pages[stored + 1 :])
+
+
+async def test_what_the_index_learns_late_is_found_within_the_overlap() -> None:
+    shop = make(40)
+    checkpoint = await read_whole(shop)
+    shop.index_is_behind = True
+    shop.change("7000000001")
+    shop.index_is_behind = False
+    shop.change("7000000002")
+    stored = Stored(checkpoint=checkpoint)
+    await stored.cycle(shop)
+    assert [*stored.records] == ["7000000002"]
+
+    shop.catch_up()
+    await stored.cycle(shop)
+
+    assert [*stored.records] == ["7000000002", "7000000001"]
+
+
+async def test_a_crowd_is_not_remembered_nor_read_again_and_again() -> None:
+    shop = make(700)
+    moment = shop.now
+    for person in shop.people.values():
+        person.updated_at = moment
+    shop.catch_up()
+
+    checkpoint = await read_whole(shop)
+
+    assert checkpoint["seen"] == {}
+    assert await read(shop, checkpoint) == []
+    shop.change("7000000700")
+    assert ids(await read(shop, checkpoint)) == ["7000000700"]
+
+
+async def test_whoever_changes_while_pages_are_read_is_not_lost() -> None:
+    shop = make(20)
+    shop.page_size = 5
+    late = iter(["7000000001", "7000000002", "7000000009"])
+
+    def meanwhile() -> None:
+        if number := next(late, None):
+            shop.change(number, note="late")
+
+    shop.traffic.meanwhile = meanwhile
+    stored = Stored()
+    await stored.cycle(shop)
+    await stored.cycle(shop)
+
+    notes = {number: record.values["note"] for number, record in stored.records.items()}
+    assert notes == {
+        **dict.fromkeys(shop.matching()),
+        **dict.fromkeys(["7000000001", "7000000002", "7000000009"], "late"),
+    }
+
+
+async def test_what_changes_in_the_midst_of_a_first_sweep_comes_before_the_rest_of_it() -> None:
+    shop = make(30)
+    shop.page_size = 10
+    first, *_ = await read(shop)
+    shop.change("7000000002", marketing_state="UNSUBSCRIBED")
+
+    pages = await read(shop, first.checkpoint)
+
+    assert [(ids([page]), page.sweep) for page in pages[:1]] == [(["7000000002"], False)]
+    assert ids(pages[1:]) == [f"70000000{number}" for number in range(11, 31)]
+    assert pages[-1].complete
+
+
+async def test_everybody_is_read_once_a_day_so_that_absence_means_something() -> None:
+    shop = make(10)
+    stored = Stored()
+    await stored.cycle(shop)
+    shop.merge("7000000001", "7000000002")
+    assert [page.sweep for page in await stored.cycle(shop)] == [False]
+    for missing in (True, False):
+        assert stored.checkpoint is not None
+        stored.checkpoint = a_day_later(stored.checkpoint)
+        pages = await stored.cycle(shop)
+        assert [(page.sweep, page.complete) for page in pages] == [(True, True)]
+        assert ("7000000002" in stored.records) is missing
+    assert await stored.cycle(shop) == []
+
+
+async def test_more_changes_than_can_be_paged_through_are_read_as_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.shopify_reading.LONGEST_PASS", 20)
+    shop = make(30)
+    checkpoint = await read_whole(shop)
+    shop.page_size = 10
+    for number in shop.matching():
+        shop.change(number)
+
+    pages = await read(shop, checkpoint)
+
+    assert [(len(page.records), page.sweep) for page in pages] == [
+        (10, False), (10, False), (10, True), (10, True), (10, True),
+    ]  # fmt: skip
+    assert pages[-1].complete
+
+
+async def test_a_cursor_that_is_refused_begins_the_listing_again() -> None:
+    shop = make(40)
+    checkpoint = await read_whole(shop)
+    shop.page_size = 20
+    changed = [*shop.matching()][:10]
+    for number in changed:
+        shop.change(number)
+    first, *_ = await read(shop, checkpoint)
+    # The other 16 of the first page were there before.
+    assert ids([first]) == changed[:4]
+    shop.expire_checkpoints()
+
+    assert ids(await read(shop, first.checkpoint)) == changed[4:]
+
+
+async def test_a_cursor_of_a_sweep_that_is_refused_asks_for_a_new_sweep() -> None:
+    shop = make(10)
+    shop.page_size = 2
+    first, *_ = await read(shop)
+    shop.expire_checkpoints()
+
+    with pytest.raises(CheckpointExpiredError):
+        await read(shop, first.checkpoint)
+
+
+async def test_a_filter_by_whole_days_brings_only_who_changed() -> None:
+    shop = make(3000)
+    checkpoint = await read_whole(shop)
+    shop.whole_days = True
+    shop.change("7000000001")
+
+    assert ids(await read(shop, checkpoint)) == ["7000000001"]

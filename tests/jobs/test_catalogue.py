@@ -1,0 +1,217 @@
+"""Which ways to connect a service there are on this server, and what becomes of what users type."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from connectors.base import (
+    AccessRevokedError,
+    Attempt,
+    Authorization,
+    ConnectorError,
+    Service,
+    TransientError,
+    UnexpectedResponseError,
+)
+from connectors.oauth import Tokens
+from domain.catalogue import ConsentAttempt, ServiceAuthorization, ServiceInfo
+from domain.errors import ErrorCode, Refused
+from domain.settings import client_registration
+from jobs.catalogue import ConnectorCatalogue
+from tests.jobs.vendor import VENDOR, register
+
+OAUTH, FORM = ServiceAuthorization.OAUTH, ServiceAuthorization.FORM
+NOT_REGISTERED = (
+    "This server is not registered at Vendor: its operator must set SLUICE_VENDOR_CLIENT_ID and"
+    " SLUICE_VENDOR_CLIENT_SECRET."
+)
+
+
+class Form(BaseModel):
+    """A token that users type."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    access_token: SecretStr = Field(min_length=3, title="Token")
+
+
+class Shop(BaseModel):
+    """What has to be known before."""
+
+    shop: str = Field(pattern=r"^[a-z]+$", title="Shop")
+
+
+def start(attempt: Attempt) -> str:
+    if attempt.details.shop == "broken":
+        raise UnexpectedResponseError("The shop has no such page.")
+    return f"https://{attempt.details.shop}.example/?state={attempt.state}"
+
+
+async def finish(_: httpx.AsyncClient, attempt: Attempt, answer: Any) -> Tokens:
+    raise {"revoked": AccessRevokedError, "busy": TransientError, "odd": UnexpectedResponseError}[answer["as"]]("Said.")
+
+
+OPEN_PAGE = Authorization(details=Shop, start=start, finish=finish, needs_registration=False)
+
+
+@pytest.fixture(autouse=True)
+def unregistered() -> Iterator[None]:
+    client_registration.cache_clear()
+    yield
+    client_registration.cache_clear()
+
+
+def catalogue(service: Service) -> ConnectorCatalogue:
+    return ConnectorCatalogue(registered={service.key: service}, allow_private_hosts=False)
+
+
+def info(service: Service) -> ServiceInfo:
+    [found] = catalogue(service).services()
+    return found
+
+
+def problem(refused: "pytest.ExceptionInfo[Refused]") -> tuple[ErrorCode, str, tuple[str, ...]]:
+    [found] = refused.value.problems
+    return found.code, found.message, found.field
+
+
+@pytest.mark.parametrize(
+    ("service", "registered", "best", "ways"),
+    [
+        (VENDOR, True, OAUTH, (OAUTH,)),
+        (VENDOR, False, OAUTH, ()),
+        (replace(VENDOR, form=Form), True, OAUTH, (OAUTH, FORM)),
+        (replace(VENDOR, form=Form), False, FORM, (FORM,)),
+        (replace(VENDOR, authorization=OPEN_PAGE), False, OAUTH, (OAUTH,)),
+        (replace(VENDOR, authorization=OPEN_PAGE, form=Form), False, OAUTH, (OAUTH, FORM)),
+        (replace(VENDOR, authorization=None, form=Form), False, FORM, (FORM,)),
+    ],
+)
+def test_the_ways_to_connect_are_those_that_work_on_this_server(
+    service: Service,
+    registered: bool,
+    best: ServiceAuthorization,
+    ways: tuple[ServiceAuthorization, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if registered:
+        register(monkeypatch)
+
+    found = info(service)
+
+    assert (found.authorization, tuple(found.authorizations)) == (best, ways)
+    assert (found.credentials_schema is None) == (service.form is None)
+    assert (found.authorization_schema is None) == (service.authorization is None)
+
+
+@pytest.mark.parametrize("missing", ["SLUICE_VENDOR_CLIENT_ID", "SLUICE_VENDOR_CLIENT_SECRET"])
+def test_half_a_registration_is_none(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    register(monkeypatch)
+    monkeypatch.delenv(missing)
+
+    assert list(info(VENDOR).authorizations) == []
+
+
+def test_forms_are_drawn_from_what_users_type_and_what_must_be_known_before() -> None:
+    found = info(replace(VENDOR, form=Form, authorization=OPEN_PAGE, notice="It knows no phone numbers."))
+
+    assert found.credentials_schema is not None
+    assert found.authorization_schema is not None
+    assert list(found.credentials_schema["properties"]) == ["access_token"]
+    assert list(found.authorization_schema["properties"]) == ["shop"]
+    assert found.notice == "It knows no phone numbers."
+
+
+def test_what_is_typed_is_stored_as_the_credentials_read_it() -> None:
+    service = replace(VENDOR, form=Form)
+
+    assert catalogue(service).check_credentials("vendor", {"access_token": "abc"}) == {
+        "access_token": "abc",
+        "refresh_token": None,
+        "expires_at": None,
+    }
+    with pytest.raises(Refused) as refused:
+        catalogue(service).check_credentials("vendor", {"access_token": "abc", "refresh_token": "r"})
+    assert problem(refused)[2] == ("refresh_token",)
+
+
+def test_a_service_without_a_form_says_how_it_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Refused) as unregistered:
+        catalogue(VENDOR).check_credentials("vendor", {})
+    register(monkeypatch)
+    with pytest.raises(Refused) as registered:
+        catalogue(VENDOR).check_credentials("vendor", {})
+
+    assert problem(unregistered) == (ErrorCode.NOT_CONFIGURED, NOT_REGISTERED, ())
+    assert problem(registered) == (
+        ErrorCode.INVALID,
+        "Vendor is connected on a page of its own: use startServiceAuthorization.",
+        (),
+    )
+
+
+def test_what_must_be_known_before_is_checked_and_needs_a_page() -> None:
+    with_page, without = replace(VENDOR, authorization=OPEN_PAGE), replace(VENDOR, authorization=None, form=Form)
+
+    assert catalogue(with_page).check_details("vendor", {"shop": "acme"}) == {"shop": "acme"}
+    for service, details, expected in [
+        (with_page, {"shop": "A!"}, (ErrorCode.INVALID, "String should match pattern '^[a-z]+$'.", ("shop",))),
+        (without, {}, (ErrorCode.INVALID, "Vendor has no page to agree on: use connectService.", ())),
+        (VENDOR, {}, (ErrorCode.NOT_CONFIGURED, NOT_REGISTERED, ())),
+    ]:
+        with pytest.raises(Refused) as refused:
+            catalogue(service).check_details("vendor", details)
+        assert problem(refused) == expected
+
+
+def attempt(shop: str) -> ConsentAttempt:
+    return ConsentAttempt(
+        service="vendor", details={"shop": shop}, redirect_uri="https://sluice.example", state="s", verifier="v"
+    )
+
+
+def test_a_page_that_cannot_be_asked_for_is_a_problem_of_the_details() -> None:
+    service = replace(VENDOR, authorization=OPEN_PAGE)
+
+    assert catalogue(service).authorization_url(attempt("acme")) == "https://acme.example/?state=s"
+    with pytest.raises(Refused) as refused:
+        catalogue(service).authorization_url(attempt("broken"))
+    assert problem(refused) == (ErrorCode.INVALID, "The shop has no such page.", ("details",))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        ("revoked", ErrorCode.CREDENTIALS_REJECTED, "Said. Connect again."),
+        ("busy", ErrorCode.SERVICE_UNAVAILABLE, "Said. Try again in a few minutes."),
+        ("odd", ErrorCode.INVALID, "Said."),
+    ],
+)
+async def test_each_failure_of_an_exchange_says_what_to_do(error: str, code: ErrorCode, message: str) -> None:
+    service = replace(VENDOR, authorization=OPEN_PAGE)
+
+    with pytest.raises(Refused) as refused:
+        await catalogue(service).exchange(attempt("acme"), {"as": error})
+    assert problem(refused)[:2] == (code, message)
+
+
+async def test_giving_credentials_back_that_is_broken_is_refused_without_their_text() -> None:
+    async def breaks(*_: object) -> None:
+        raise KeyError("s3cret")
+
+    async def busy(*_: object) -> None:
+        raise ConnectorError("No.")
+
+    for revoke, said in ((breaks, "Vendor did not answer."), (busy, "No.")):
+        with pytest.raises(Refused) as refused:
+            await catalogue(replace(VENDOR, revoke=revoke)).revoke("vendor", {"access_token": "a"})
+        assert problem(refused) == (ErrorCode.SERVICE_UNAVAILABLE, said, ())
+
+
+async def test_what_cannot_be_given_back_is_not() -> None:
+    await catalogue(replace(VENDOR, revoke=None)).revoke("vendor", {"access_token": "a"})
+    await catalogue(VENDOR).revoke("gone", {"access_token": "a"})
