@@ -113,6 +113,10 @@ class ConnectServiceInput:
         description="An object that fits the service's `credentialsSchema`. It is stored encrypted, and never shown."
     )
 
+    def __repr__(self) -> str:
+        # The credentials are in the clear here.
+        return f"ConnectServiceInput({self.service!r})"
+
 
 @strawberry.type(description="What became of a wish to connect a service.")
 class ConnectServicePayload:
@@ -128,6 +132,9 @@ class ReconnectExternalAccountInput:
     credentials: JSON = strawberry.field(
         description="An object that fits the service's `credentialsSchema`, and opens the same account there."
     )
+
+    def __repr__(self) -> str:
+        return f"ReconnectExternalAccountInput({self.external_account_id!r})"
 
 
 @strawberry.type(description="What became of a wish to reconnect an external account.")

@@ -1,5 +1,8 @@
 """Where services send what users agreed to: in the query, in a fragment, or posted by the service itself.
 
+What a browser brings connects nothing before its user has seen to which account, and pressed a button: whoever is led
+to a page of a service by a stranger's link would give that stranger their contacts (RFC 6749, 10.12; RFC 9700, 4.7).
+
 The query holds a code that is worth a login until it is used: it is blanked before any access log is written.
 """
 
@@ -12,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.node import global_id
-from api.oauth_page import AGAIN, FORWARD, page, telling
-from domain import external_account_overview, service_authorizations
+from api.oauth_page import AGAIN, FRAGMENT, form, page, telling
+from domain import account, external_account_overview, service_authorizations
 from domain.catalogue import Catalogue
 from domain.enums import AttemptState
 from domain.service_authorizations import AttemptRow, UnknownState
@@ -21,12 +24,14 @@ from domain.settings import settings
 
 LARGEST_ANSWER = 64 * 1024
 """Bytes."""
+POSTED = {"success": "1"}
+"""By this a shop's owner comes back whose shop has posted a key: there is nothing to finish, only to look."""
 CLOSE = "You can close this window."
 BEGIN_AGAIN = "Close this window and connect again."
 
 
 async def answered(catalogue: Catalogue, request: Request) -> Response:
-    """GET by the user's browser, or POST: by our own page with a fragment, or by the service (WooCommerce)."""
+    """GET by the user's browser, or POST: by the form that it got, or by the service (WooCommerce)."""
     if request.method == "HEAD":
         # Whoever only looks does not use the answer up.
         return Response()
@@ -41,20 +46,34 @@ async def answered(catalogue: Catalogue, request: Request) -> Response:
     # WooCommerce knows the state as the user whom it asks for.
     user_id = given.pop("user_id", "")
     state = given.pop("state", user_id)
-    if request.method == "GET" and not given:
-        return page(
-            "Connecting",
-            f"If nothing happens, the service sent nothing back. {BEGIN_AGAIN}",
-            status=200,
-            script=FORWARD,
-        )
     try:
+        if request.method == "GET":
+            return await _came_back(catalogue, state, given)
         account_id, attempt = await service_authorizations.finish(state, given, catalogue)
     except UnknownState:
         return _told_no("This answer belongs to no attempt of ours, or to one long over.", is_json=is_json, status=404)
     if is_json:
         return _acknowledged(attempt)
-    return await _shown(catalogue, account_id, attempt)
+    return await _shown(catalogue, state, account_id, attempt)
+
+
+async def _came_back(catalogue: Catalogue, state: str, given: Mapping[str, str]) -> Response:
+    """What a browser is shown. Only a refusal needs no button: by itself it can connect nothing."""
+    refusal = {name: value for name, value in given.items() if name == "error" or (name, value) == ("success", "0")}
+    if refusal:
+        return await _shown(catalogue, state, *await service_authorizations.finish(state, refusal, catalogue))
+    account_id, attempt = await service_authorizations.present(state)
+    if attempt.is_used or attempt.state is not AttemptState.PENDING or given.items() >= POSTED.items():
+        return await _shown(catalogue, state, account_id, attempt)
+    return page(
+        f"Connect {_name(catalogue, attempt)}?",
+        f"Its contacts will be read for the account {await account.name_of(account_id)}. "
+        "Go on only if you have just asked for that yourself.",
+        *([] if given else [f"If there is no button, the service sent nothing back. {BEGIN_AGAIN}"]),
+        status=200,
+        asks=form({"state": state, **given}, method="post", hidden=not given),
+        script="" if given else FRAGMENT,
+    )
 
 
 async def _body(request: Request) -> bytes | None:
@@ -93,9 +112,8 @@ def _acknowledged(attempt: AttemptRow) -> Response:
     return JSONResponse({"error": reasons or f"The attempt is {attempt.state}."}, status_code=400)
 
 
-async def _shown(catalogue: Catalogue, account_id: UUID, attempt: AttemptRow) -> Response:
-    names = {service.key: service.name for service in catalogue.services()}
-    name = names.get(attempt.service, attempt.service)
+async def _shown(catalogue: Catalogue, state: str, account_id: UUID, attempt: AttemptRow) -> Response:
+    name = _name(catalogue, attempt)
     message = {
         "source": "sluice",
         "type": "service-authorization",
@@ -114,7 +132,13 @@ async def _shown(catalogue: Catalogue, account_id: UUID, attempt: AttemptRow) ->
             late = "This took longer than ten minutes."
             return page(f"{name} was not connected", late, BEGIN_AGAIN, status=410, script=script)
         case AttemptState.PENDING:
-            return page(f"Connecting {name}", "This takes a moment.", status=202, script=AGAIN)
+            look = form({"state": state, **POSTED}, method="get", hidden=True)
+            return page(f"Connecting {name}", "This takes a moment.", status=202, asks=look, script=AGAIN)
+
+
+def _name(catalogue: Catalogue, attempt: AttemptRow) -> str:
+    names = {service.key: service.name for service in catalogue.services()}
+    return names.get(attempt.service, attempt.service)
 
 
 async def _label(account_id: UUID, external_account_id: UUID | None) -> str:

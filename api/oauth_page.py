@@ -1,9 +1,9 @@
 """The pages on which connecting a service by consent ends: small, on their own, and kept by nobody."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from starlette.responses import HTMLResponse
@@ -23,7 +23,7 @@ body {{ font: 1.125rem/1.5 system-ui, sans-serif; max-width: 32rem; margin: 20vh
 <main role="status">
 <h1>{title}</h1>
 {paragraphs}
-</main>
+{form}</main>
 <script nonce="{nonce}">
 {script}
 </script>
@@ -39,36 +39,54 @@ if (window.opener) {
 }
 """
 
-# A fragment never reaches a server by itself. It goes from the address at once, so that no history keeps it.
-FORWARD = """
-const given = new URLSearchParams(location.hash.slice(1));
-const asked = new URLSearchParams(location.search);
+# What came back is worth a login until it is used: it goes from the address at once, so that no history keeps it.
+BLANK = """
+const came = location.href;
 history.replaceState(null, "", location.pathname);
-if ([...given].length) {
-  if (asked.has("state")) given.set("state", asked.get("state"));
-  const form = document.createElement("form");
-  form.method = "post";
-  for (const [name, value] of given) {
-    const field = document.createElement("input");
-    Object.assign(field, { type: "hidden", name, value });
-    form.append(field);
-  }
-  document.body.append(form);
-  form.submit();
-}
 """
 
-AGAIN = "setTimeout(() => location.reload(), 2000);"
+# A fragment never reaches a server by itself: the form takes it along. Where there is none, it has nothing to ask.
+FRAGMENT = """
+const given = new URLSearchParams(new URL(came).hash.slice(1));
+given.delete("state");
+const form = document.forms[0];
+for (const [name, value] of given) {
+  const field = document.createElement("input");
+  Object.assign(field, { type: "hidden", name, value });
+  form.append(field);
+}
+form.hidden = ![...given].length;
+"""
+
+AGAIN = "setTimeout(() => document.forms[0].submit(), 2000);"
+
+# To this very address, without its query.
+FORM = """<form method="{method}" action="?"{hidden}>
+{fields}
+<button>Connect</button>
+</form>
+"""
+FIELD = '<input type="hidden" name="{name}" value="{value}">'
 
 
-def page(title: str, *paragraphs: str, status: int, script: str = "") -> HTMLResponse:
-    """A page that says this much. What `script` does is ours: nothing of a request is in it."""
+def form(values: Mapping[str, str], *, method: Literal["get", "post"], hidden: bool = False) -> str:
+    """A button that sends `values` to the page's own address; where it is hidden, a script does."""
+    fields = "\n".join(FIELD.format(name=escape(name), value=escape(value)) for name, value in values.items())
+    return FORM.format(method=method, fields=fields, hidden=" hidden" if hidden else "")
+
+
+def page(title: str, *paragraphs: str, status: int, asks: str = "", script: str = "") -> HTMLResponse:
+    """A page that says this much, with the form that it `asks` by.
+
+    What `script` does is ours: nothing of a request is in it.
+    """
     nonce = secrets.token_urlsafe(16)
     text = DOCUMENT.format(
         title=escape(title),
         paragraphs="\n".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs),
+        form=asks,
         nonce=nonce,
-        script=script,
+        script=BLANK + script,
     )
     policy = (
         f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; form-action 'self'; "

@@ -10,45 +10,35 @@ https://developers.asana.com/reference/getusers
 https://developers.asana.com/reference/getworkspacemembershipsforworkspace
 """
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Annotated, Literal, Self
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from connectors import http
-from connectors.asana_api import MOST_PER_REQUEST, Listing, Single, check, everything, refusal, send
-from connectors.asana_people import FIELDS, MEMBERSHIP_FIELDS, USER_FIELDS, Membership, User, to_record
+from connectors.asana_api import MOST_PER_REQUEST, Listing, everything, refusal, send
+from connectors.asana_login import AUTHORIZATION, Form, identify, revoke
+from connectors.asana_people import FIELDS, MEMBERSHIP_FIELDS, SPECS, USER_FIELDS, Membership, User, to_record
 from connectors.base import (
     Checkpoint,
-    CheckpointExpiredError,
     Choice,
     ConnectorError,
     Page,
-    Registration,
-    RemoteAccount,
     Service,
     ServiceCategory,
     UnexpectedResponseError,
+    restore,
 )
-from connectors.oauth import Tokens, code_flow
+from connectors.oauth import Tokens
 
 Gid = Annotated[str, Field(pattern=r"^\w{1,64}$")]
 
-NO_TEAMS = (402, 403, 404)
-"""How Asana answers for a workspace that is no organization, has no teams in its plan, or does not show them."""
+REFUSED = (402, 403, 404)
+"""How Asana answers for what is gone, what a plan does not have (teams), and what it does not show to a login."""
 
-
-class Form(BaseModel):
-    """What users can type instead of agreeing on Asana's page."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True, str_strip_whitespace=True)
-
-    access_token: SecretStr = Field(
-        title="Personal access token",
-        description="Made in Asana's developer console (app.asana.com/0/my-apps). It sees what you see.",
-        min_length=1,
-    )
+MOST_KEPT = 500
+"""Of guests, and of deactivated people, where nobody is left out: each checkpoint holds them all."""
 
 
 class Criteria(BaseModel):
@@ -63,35 +53,33 @@ class Criteria(BaseModel):
         (), max_length=50, title="Teams", description="Members of these teams only; everybody if left empty."
     )
     guests: bool = Field(
-        True, title="Guests", description="Import people from outside who were invited to the workspace, too."
+        True,
+        title="Guests",
+        description="Import people from outside who were invited to the workspace, too. "
+        "Leaving them out needs a personal access token: apps are not told who is a guest.",
     )
     deactivated: bool = Field(
-        False, title="Deactivated people", description="Import people who left or were deactivated, as far as shown."
+        True,
+        title="Deactivated people",
+        description="Import people who left or were deactivated, too, as far as Asana lists them. "
+        "Leaving them out needs a personal access token: apps are not told who was deactivated.",
     )
 
 
 class State(BaseModel):
     """The checkpoint. `listing`: which one is read: None the memberships, then by number that of each team.
 
-    `guests` and `inactive`: who is out of the ordinary, None where Asana does not tell.
+    `guests` and `inactive`: who is out of the ordinary, None where Asana does not tell, or where they are too many.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: Literal[1] = 1
+    version: Literal[1]
     workspace: Gid
     listing: int | None = None
     offset: str | None = None
     guests: tuple[str, ...] | None = ()
     inactive: tuple[str, ...] | None = ()
-
-    @classmethod
-    def of(cls, checkpoint: Checkpoint) -> Self:
-        """Read a checkpoint; what another version of this connector left has expired."""
-        try:
-            return cls.model_validate({"version": None, **checkpoint})
-        except ValidationError:
-            raise CheckpointExpiredError("the checkpoint is from another version") from None
 
     def moved(self, **changes: object) -> Self:
         """The same, further on."""
@@ -108,8 +96,10 @@ class Asana:
 
     async def pages(self, checkpoint: Checkpoint | None) -> AsyncGenerator[Page, None]:
         """Yield everybody who matches, at most 100 a page. A page of memberships has no records."""
-        state = State(workspace=await self._workspace()) if checkpoint is None else State.of(checkpoint)
-        start = State(workspace=state.workspace)
+        state = await self._start() if checkpoint is None else restore(State, checkpoint)
+        start = State(version=1, workspace=state.workspace)
+        if state == start:
+            await self._check_teams(state)
         asked = {(state.listing, state.offset)}
         found: set[str] = set()
         is_again = False
@@ -128,7 +118,7 @@ class Asana:
             found |= {user.gid for user in users}
             yield Page(
                 records=records,
-                fields={spec.key: spec for spec in FIELDS if any(spec.key in record.values for record in records)},
+                fields=SPECS,
                 checkpoint=(following or start).model_dump(mode="json"),
                 sweep=True,
                 complete=following is None,
@@ -140,14 +130,24 @@ class Asana:
                 raise UnexpectedResponseError("Asana sends the same page again and again.")
             asked.add((state.listing, state.offset))
 
-    async def _workspace(self) -> str:
-        """The one that was chosen, else the only one there is."""
+    async def _start(self) -> State:
+        """In the workspace that was chosen, else in the only one there is."""
         if self._criteria.workspace is not None:
-            return self._criteria.workspace
+            return State(version=1, workspace=self._criteria.workspace)
         workspaces = await everything(self._client, self._token, "/workspaces")
         if len(workspaces) != 1:
             raise UnexpectedResponseError(f"This login has {len(workspaces)} workspaces: choose one.")
-        return workspaces[0].gid
+        return State(version=1, workspace=workspaces[0].gid)
+
+    async def _check_teams(self, state: State) -> None:
+        """Those of another workspace have guests and deactivated people of their own."""
+        if not self._criteria.teams:
+            return
+        path = f"/workspaces/{state.workspace}/teams"
+        there = {team.gid for team in await everything(self._client, self._token, path, unless=REFUSED)}
+        if missing := [team for team in self._criteria.teams if team not in there]:
+            await self._check_workspace(state)
+            raise _no_team(state, missing[0])
 
     async def _ask(self, state: State) -> httpx.Response:
         limit = str(MOST_PER_REQUEST)
@@ -170,10 +170,15 @@ class Asana:
             members = http.parse(response, Listing[Membership])
             known = state.moved(
                 offset=members.offset,
-                guests=(*(state.guests or ()), *_gids(member for member in members.data if member.is_guest)),
-                inactive=(
-                    *(state.inactive or ()),
-                    *_gids(member for member in members.data if member.is_active is False),
+                guests=_kept(
+                    state.guests,
+                    (member for member in members.data if member.is_guest),
+                    is_needed=not self._criteria.guests,
+                ),
+                inactive=_kept(
+                    state.inactive,
+                    (member for member in members.data if member.is_active is False),
+                    is_needed=not self._criteria.deactivated,
                 ),
             )
             return [], known if members.offset else known.moved(listing=0)
@@ -185,30 +190,30 @@ class Asana:
 
     async def _go_on_without(self, state: State, response: httpx.Response) -> tuple[Sequence[User], State]:
         # No scope opens the memberships to apps that do not ask for everything: who is a guest stays unknown.
-        if state.listing is None and response.status_code in {402, 403} and self._criteria.guests:
+        if state.listing is not None or response.status_code not in REFUSED:
+            raise await self._refusal(state, response)
+        if self._criteria.guests and self._criteria.deactivated:
             return [], state.moved(listing=0, offset=None, guests=None, inactive=None)
-        raise await self._refusal(state, response)
+        await self._check_workspace(state)
+        raise UnexpectedResponseError(
+            "Asana does not tell this login who is a guest or was deactivated: connect with a personal access token, "
+            "or import guests and deactivated people, too."
+        )
 
     async def _refusal(self, state: State, response: httpx.Response) -> ConnectorError:
         """What a refusal means: something chosen is gone, or the login may not read it."""
         if response.status_code not in {403, 404}:
             return refusal(response)
+        await self._check_workspace(state)
+        teams = self._criteria.teams
+        return _no_team(state, teams[state.listing]) if teams and state.listing is not None else refusal(response)
+
+    async def _check_workspace(self, state: State) -> None:
         visible = await everything(self._client, self._token, "/workspaces")
         if state.workspace not in {workspace.gid for workspace in visible}:
-            return UnexpectedResponseError(
+            raise UnexpectedResponseError(
                 f"The workspace {state.workspace} does not exist any more, or this login has left it: choose another."
             )
-        if state.listing is None:
-            return UnexpectedResponseError(
-                "Asana does not tell this login who is a guest: connect with a personal access token, "
-                "or import guests, too."
-            )
-        if self._criteria.teams:
-            team = self._criteria.teams[state.listing]
-            return UnexpectedResponseError(
-                f"The team {team} does not exist any more, or this login cannot see it: choose other teams."
-            )
-        return refusal(response)
 
     def _wants(self, user: User, state: State) -> bool:
         is_stranger = user.gid in (state.guests or ()) and not self._criteria.guests
@@ -216,20 +221,23 @@ class Asana:
         return not is_stranger and not has_left
 
 
-def _gids(members: Iterable[Membership]) -> Iterator[str]:
-    return (member.user.gid for member in members if member.user is not None)
+def _kept(known: tuple[str, ...] | None, more: Iterable[Membership], *, is_needed: bool) -> tuple[str, ...] | None:
+    """All of them so far; None once they are too many, unless somebody is left out by them."""
+    if known is None:
+        return None
+    found = (*known, *(member.user.gid for member in more if member.user is not None))
+    return found if is_needed or len(found) <= MOST_KEPT else None
+
+
+def _no_team(state: State, team: str) -> UnexpectedResponseError:
+    return UnexpectedResponseError(
+        f"The workspace {state.workspace} has no team {team} that this login can see: choose other teams."
+    )
 
 
 def connect(client: httpx.AsyncClient, credentials: Tokens, criteria: Criteria) -> Asana:
     """Make the connector for one automatic import."""
     return Asana(client, credentials, criteria)
-
-
-async def identify(client: httpx.AsyncClient, credentials: Tokens) -> RemoteAccount:
-    """Check the credentials: the user they belong to."""
-    response = await send(client, credentials.access_token, "/users/me", opt_fields="name,email")
-    user = http.parse(check(response), Single[User]).data
-    return RemoteAccount(identity=user.gid, label=user.email or user.name or user.gid)
 
 
 async def choices(client: httpx.AsyncClient, credentials: Tokens, criterion: str) -> Sequence[Choice]:
@@ -242,30 +250,11 @@ async def choices(client: httpx.AsyncClient, credentials: Tokens, criterion: str
     offered = []
     for place in workspaces:
         for team in await everything(
-            client, credentials.access_token, f"/workspaces/{place.gid}/teams", unless=NO_TEAMS
+            client, credentials.access_token, f"/workspaces/{place.gid}/teams", unless=REFUSED
         ):
             label = f"{team.name or team.gid} ({place.name or place.gid})" if len(workspaces) > 1 else team.name
             offered.append(Choice(value=team.gid, label=label or team.gid))
     return offered
-
-
-async def revoke(client: httpx.AsyncClient, registration: Registration | None, credentials: Tokens) -> None:
-    """Give the refresh token back; a personal access token can only be deleted by its owner, at Asana.
-
-    https://developers.asana.com/docs/oauth#token-deauthorization-endpoint
-    """
-    if registration is None or credentials.refresh_token is None:
-        return
-    await http.request(
-        client,
-        "POST",
-        "https://app.asana.com/-/oauth_revoke",
-        data={
-            "client_id": registration.client_id,
-            "client_secret": registration.client_secret.get_secret_value(),
-            "token": credentials.refresh_token.get_secret_value(),
-        },
-    )
 
 
 SERVICE = Service(
@@ -275,11 +264,7 @@ SERVICE = Service(
     documentation_url="https://developers.asana.com/docs",
     credentials=Tokens,
     form=Form,
-    authorization=code_flow(
-        authorize_url="https://app.asana.com/-/oauth_authorize",
-        token_url="https://app.asana.com/-/oauth_token",  # noqa: S106  no password
-        scope="users:read workspaces:read teams:read",
-    ),
+    authorization=AUTHORIZATION,
     criteria=Criteria,
     fields=FIELDS,
     connect=connect,

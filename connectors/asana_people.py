@@ -20,6 +20,7 @@ FIELDS = (
     FieldSpec(key="is_guest", title="Guest", type=FieldType.BOOLEAN),
     FieldSpec(key="is_active", title="Active", type=FieldType.BOOLEAN),
 )
+SPECS = {spec.key: spec for spec in FIELDS}
 
 
 class Named(BaseModel):

@@ -11,10 +11,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import httpx
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from domain.records import FieldSpec, Record
 
@@ -23,6 +23,8 @@ MAX_PAGE_RECORDS = 500
 
 Checkpoint = Mapping[str, Any]
 """JSON, opaque to everyone but the connector that made it."""
+
+Restored = TypeVar("Restored", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,10 @@ class ServiceCategory(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """Our registration as a client at a service: SLUICE_<SERVICE>_CLIENT_ID and _CLIENT_SECRET."""
+    """Our registration as a client at a service: SLUICE_<SERVICE>_CLIENT_ID and _CLIENT_SECRET.
+
+    `client_secret` is empty where the authorization needs none.
+    """
 
     client_id: str
     client_secret: SecretStr
@@ -101,7 +106,7 @@ class Attempt:
     registration: Registration | None
     details: Any
     redirect_uri: str
-    state: str
+    state: str = field(repr=False)
     verifier: str = field(repr=False)
 
 
@@ -112,7 +117,7 @@ class Authorization:
     `details` draws the form of what has to be known before: a shop's domain. `start` makes the URL to open, and asks
     nobody. `finish` turns what came back (without `state`, which has been checked) into credentials;
     AccessRevokedError where the user declined. `renew` gets fresh credentials before the old ones expire;
-    AccessRevokedError where only the user can (`invalid_grant`).
+    AccessRevokedError where only the user can (`invalid_grant`). `needs_secret`: of the registration, not its id alone.
     """
 
     details: type[BaseModel]
@@ -120,6 +125,7 @@ class Authorization:
     finish: Callable[[httpx.AsyncClient, Attempt, Mapping[str, str]], Awaitable[BaseModel]]
     renew: Callable[[httpx.AsyncClient, Registration, Any], Awaitable[BaseModel]] | None = None
     needs_registration: bool = True
+    needs_secret: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,3 +187,11 @@ class CheckpointExpiredError(ConnectorError):
 
 class UnexpectedResponseError(ConnectorError):
     """The service answered something that its documentation does not allow."""
+
+
+def restore(shape: type[Restored], checkpoint: Checkpoint) -> Restored:
+    """Read a checkpoint as the model that made it; what another version of the connector left has expired."""
+    try:
+        return shape.model_validate(checkpoint)
+    except ValidationError:
+        raise CheckpointExpiredError("the checkpoint is from another version") from None

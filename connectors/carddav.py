@@ -11,23 +11,23 @@ https://www.rfc-editor.org/rfc/rfc6352, https://www.rfc-editor.org/rfc/rfc6578
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from connectors import vcard
 from connectors.base import (
     Checkpoint,
-    CheckpointExpiredError,
     Choice,
     Page,
     RemoteAccount,
     Service,
     ServiceCategory,
     UnexpectedResponseError,
+    restore,
 )
 from connectors.carddav_books import AddressBook, Credentials, address_books, find_place, open_webdav
 from connectors.webdav import WebDav, members
@@ -74,16 +74,6 @@ class State(BaseModel):
     sweeping: bool
     books: Mapping[str, BookState]
 
-    @classmethod
-    def of(cls, checkpoint: Checkpoint | None) -> Self:
-        """Read a checkpoint; what another version of this connector left has expired."""
-        if checkpoint is None:
-            return cls(sweeping=True, books={})
-        try:
-            return cls.model_validate(checkpoint)
-        except ValidationError:
-            raise CheckpointExpiredError("the checkpoint is from another version") from None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookPass:
@@ -119,7 +109,7 @@ class CardDav:
 
     async def pages(self, checkpoint: Checkpoint | None) -> AsyncGenerator[Page, None]:
         """Yield changed cards, at most 100 a page. `remaining` counts cards, groups and removals included."""
-        state = State.of(checkpoint)
+        state = State(sweeping=True, books={}) if checkpoint is None else restore(State, checkpoint)
         books = await self._books()
         passes = [
             found

@@ -1,12 +1,20 @@
-"""The rows of a CSV file as contacts: common headers are recognised, every other column is a custom field."""
+"""The CSV format, second half: rows as contacts.
 
+Common headers are recognised, every other column is a custom field. Wherever a CSV file comes from, it is read here;
+`csv_table` is the first half.
+"""
+
+import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
-from connectors.csv_table import Table
+from connectors.base import MAX_PAGE_RECORDS, UnexpectedResponseError
+from connectors.csv_table import Table, read_table
 from connectors.names import first_and_last
-from domain.records import Record
+from domain.records import FieldSpec, FieldType, Record
 
 ROLES = {
     "email": {"email", "emailaddress", "mail", "emailadresse", "correo", "correoelectrónico", "courriel"},
@@ -20,23 +28,64 @@ ROLES = {
 LONGEST_KEY = 200
 
 
-def has_addresses(header: Sequence[str]) -> bool:
-    """Whether there is a column of addresses."""
-    return "email" in _roles(header)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contacts:
+    """The contacts of a file. `roles`: the column of each role that has one; there is always one for "email"."""
+
+    table: Table
+    roles: Mapping[str, str]
+    key: str | None
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The columns that can tell people apart: an address is none, for ids outlive the erasure of a contact."""
+        return [column for column in self.table.header if column != self.roles["email"]]
+
+    @property
+    def fields(self) -> Mapping[str, FieldSpec]:
+        """What describes each column."""
+        return {
+            name: FieldSpec(key=name, title=name, type=FieldType.TEXT, open_ended=True) for name in self.table.header
+        }
+
+    async def batches(self, start: int) -> AsyncIterator[list[Record]]:
+        """The records from row `start` on, as many as a page holds, made in a thread: a large file takes seconds."""
+        records = self.records(start)
+        while batch := await asyncio.to_thread(list, islice(records, MAX_PAGE_RECORDS)):
+            yield batch
+
+    def records(self, start: int = 0) -> Iterator[Record]:
+        """One record a row, in order, from row `start` on. A cell that a short row does not have was not read."""
+        seen = Counter[str]()
+        for number, cells in enumerate(self.table.rows()):
+            row = dict(zip(self.table.header, cells, strict=False))
+            external_id = _external_id(row, row.get(self.key or ""), row.get(self.roles["email"]))
+            seen[external_id] += 1
+            if number < start:
+                continue
+            if seen[external_id] > 1:
+                # A record of its own, so that it can be told as a duplicate.
+                external_id = f"{external_id}#{seen[external_id]}"
+            yield _record(row, self.roles, external_id)
 
 
-def records_of(table: Table, key_column: str | None) -> Iterator[Record]:
-    """One record a row, in order. A cell that a short row does not have was not read."""
+async def read_contacts(body: bytes, *, declared: str | None, key: str | None = None) -> Contacts:
+    """Read a file whole before any of it is stored. `declared` is its encoding, where somebody said so.
+
+    The column `key` tells people apart; without one, or if it is the column of addresses, their address does.
+    Raises UnexpectedResponseError for what is no CSV file, and where a column is missing.
+    """
+    return await asyncio.to_thread(_read, body, declared, key)
+
+
+def _read(body: bytes, declared: str | None, key: str | None) -> Contacts:
+    table = read_table(body, declared=declared, expected=lambda header: "email" in _roles(header))
     roles = _roles(table.header)
-    seen = Counter[str]()
-    for cells in table.rows():
-        row = dict(zip(table.header, cells, strict=False))
-        external_id = _external_id(row, row.get(key_column or ""), row.get(roles["email"]))
-        seen[external_id] += 1
-        if seen[external_id] > 1:
-            # A record of its own, so that it can be told as a duplicate.
-            external_id = f"{external_id}#{seen[external_id]}"
-        yield _record(row, roles, external_id)
+    if "email" not in roles:
+        raise UnexpectedResponseError("No column of the file is called Email: rename the one that has the addresses.")
+    if key not in {None, *table.header}:
+        raise UnexpectedResponseError(f"The file has no column {key!r} any more: choose another key.")
+    return Contacts(table=table, roles=roles, key=None if key == roles["email"] else key)
 
 
 def _record(row: Mapping[str, str], roles: Mapping[str, str], external_id: str) -> Record:
@@ -55,8 +104,8 @@ def _record(row: Mapping[str, str], roles: Mapping[str, str], external_id: str) 
 
 
 def _external_id(row: Mapping[str, str], key: str | None, email: str | None) -> str:
-    """The key as it stands; else a digest of the address, else of the row: ids outlive the erasure of a contact."""
-    if key and len(key) <= LONGEST_KEY:
+    """The key as it stands, unless it may be an address; else a digest of the key, of the address, or of the row."""
+    if key and len(key) <= LONGEST_KEY and "@" not in key:
         return key
     text = key or (email or "").lower() or repr(sorted(row.items()))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,7 +1,11 @@
-"""A CSV file as it comes: in whatever encoding, with whatever delimiter, and not quite as RFC 4180 wants it."""
+"""The CSV format, first half: a table in whatever encoding, with whatever delimiter, not quite as RFC 4180 wants it.
+
+`csv_records` is the second half.
+"""
 
 import csv
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -26,17 +30,15 @@ GUESSED_BY = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows under a header; every column has a name of its own."""
+    """So many rows (`size`) under a header; every column has a name of its own."""
 
     text: str
     delimiter: str
     header: Sequence[str]
+    size: int
 
     def rows(self) -> Iterator[Sequence[str]]:
-        """The cells of each row that has any. Rows may be shorter or longer than the header.
-
-        Raises UnexpectedResponseError where the file is cut off inside a value.
-        """
+        """The cells of each row that has any. Rows may be shorter or longer than the header."""
         rows = _rows(self.text, self.delimiter)
         next(rows, None)
         return rows
@@ -46,7 +48,8 @@ def read_table(body: bytes, *, declared: str | None, expected: Callable[[Sequenc
     """The table in a file. `declared` is its encoding, where somebody said so.
 
     Of several delimiters that there may be, the one is right whose header is as `expected`, else has most columns.
-    Raises UnexpectedResponseError for what is no CSV file.
+    Raises UnexpectedResponseError for what is no CSV file, and for one that is cut off: in a quoted value, or in a last
+    row that lacks cells. A cut within the last cell of a row leaves no trace: its server's Content-Length tells it.
     """
     if body.startswith(b"PK"):
         raise UnexpectedResponseError("The file is an Excel workbook or an archive: save it as CSV.")
@@ -62,7 +65,12 @@ def read_table(body: bytes, *, declared: str | None, expected: Callable[[Sequenc
     delimiter = max(headers, key=lambda each: (expected(headers[each]), len(headers[each])))
     if not 0 < len(headers[delimiter]) <= MAX_COLUMNS:
         raise UnexpectedResponseError(f"The file must have between 1 and {MAX_COLUMNS} columns.")
-    return Table(text=text, delimiter=delimiter, header=_named(headers[delimiter]))
+    ((size, last),) = deque(enumerate(_rows(text, delimiter)), maxlen=1)
+    if len(last) < len(headers[delimiter]) and not text.endswith(("\r", "\n")):
+        raise UnexpectedResponseError(
+            "The file's last row lacks cells and a line end: it may be cut off. If it is not, end it with a line end."
+        )
+    return Table(text=text, delimiter=delimiter, header=_named(headers[delimiter]), size=size)
 
 
 def _decoded(body: bytes, declared: str | None) -> str:

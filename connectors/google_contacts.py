@@ -20,7 +20,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlencode
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from connectors import google_contacts_api as api
 from connectors import http
@@ -34,6 +34,7 @@ from connectors.base import (
     Service,
     ServiceCategory,
     UnexpectedResponseError,
+    restore,
 )
 from connectors.google_contacts_records import FIELDS, PERSON_FIELDS, Answered, Person, field_spec, text_of, to_record
 from connectors.oauth import Tokens, code_flow
@@ -53,6 +54,9 @@ PARAMETERS = {
 }
 """The same for every page, and for every pass from a sync token on: else Google refuses the token."""
 MASK = hashlib.blake2b(urlencode(PARAMETERS).encode(), digest_size=8).hexdigest()
+
+MOST_RENAMED = 1000
+"""People whose new resource names are remembered from pass to pass."""
 
 OFFERED_SYSTEM_GROUPS = frozenset({"contactGroups/myContacts", "contactGroups/starred"})
 """The only groups of the system that people still put contacts into."""
@@ -76,8 +80,9 @@ class Criteria(BaseModel):
 class State(BaseModel):
     """The checkpoint. Without a sync token everybody is being read.
 
-    `pages` and `people` count what the pass under way has read. `gone`: its tombstones, ids by resource name.
-    `renamed`: whom it met under a new resource name, resource names by id.
+    `pages` and `people` count what the pass under way has read. `gone`: its tombstones, ids by resource name, but of
+    those who came back. `renamed`: who got another resource name, the latest last: the name by id, kept for later
+    passes too, which may bring the old name's tombstone.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -93,20 +98,15 @@ class State(BaseModel):
 
     @classmethod
     def of(cls, checkpoint: Checkpoint | None) -> Self:
-        """Read a checkpoint; what another version of this connector left has expired."""
-        if checkpoint is None:
-            return cls(mask=MASK)
-        try:
-            state = cls.model_validate(checkpoint)
-        except ValidationError:
-            raise CheckpointExpiredError("the checkpoint is from another version") from None
+        """Read a checkpoint, which has expired too where it is of other fields: they would never be read."""
+        state = cls(mask=MASK) if checkpoint is None else restore(cls, checkpoint)
         if state.mask != MASK:
             raise CheckpointExpiredError("the checkpoint is from a version that asked for other fields")
         return state
 
     def begun_again(self) -> Self:
         """The pass under way, from its first page."""
-        return type(self)(mask=self.mask, sync_token=self.sync_token)
+        return type(self)(mask=self.mask, sync_token=self.sync_token, renamed=self.renamed)
 
 
 class Connections(Answered):
@@ -164,12 +164,14 @@ class GoogleContacts:
         following = api.next_token(state.page_token, answer.next_page_token)
         living = [person for person in answer.connections if not person.metadata.deleted]
         records = [to_record(person) for person in living if not self._groups or self._groups & person.groups]
-        gone = {**state.gone, **{p.resource_name: p.contact_id for p in answer.connections if p.metadata.deleted}}
-        renamed = {p.contact_id: p.resource_name for p in living if p.metadata.previous_resource_names}
-        renamed = {**state.renamed, **renamed}
+        gone, renamed = _gone(state.gone, answer.connections), _renamed(state.renamed, living)
         people = state.people + len(answer.connections)
         sweeps = state.sync_token is None and not self._groups
-        after = State(mask=MASK, sync_token=answer.next_sync_token or state.sync_token)
+        after = State(
+            mask=MASK,
+            sync_token=answer.next_sync_token or state.sync_token,
+            renamed=dict([*renamed.items()][-MOST_RENAMED:]),
+        )
         if following:
             if state.pages == api.MOST_PAGES:
                 raise UnexpectedResponseError(f"Google gave more than {api.MOST_PAGES} pages.")
@@ -192,6 +194,23 @@ class GoogleContacts:
             remaining=_remaining(answer.total_items, people, following) if sweeps else None,
         )
         return page, after
+
+
+def _gone(before: Mapping[str, str], people: Sequence[Person]) -> dict[str, str]:
+    """The tombstones there are once these people are read: somebody may be restored while a pass is read."""
+    back = {person.resource_name for person in people if not person.metadata.deleted}
+    left = {name: contact_id for name, contact_id in before.items() if name not in back}
+    return {**left, **{person.resource_name: person.contact_id for person in people if person.metadata.deleted}}
+
+
+def _renamed(before: Mapping[str, str], living: Sequence[Person]) -> dict[str, str]:
+    """The resource names of those who had another one, these people's as the latest."""
+    names = {
+        person.contact_id: person.resource_name
+        for person in living
+        if person.metadata.previous_resource_names or person.contact_id in before
+    }
+    return {**{contact_id: name for contact_id, name in before.items() if contact_id not in names}, **names}
 
 
 def _deleted(gone: Mapping[str, str], renamed: Mapping[str, str]) -> list[str]:

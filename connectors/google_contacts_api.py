@@ -26,8 +26,15 @@ API = "https://people.googleapis.com/v1/"
 MOST_PAGES = 1000
 """Of one listing: a bound, far beyond what an account can hold."""
 
-BUSY = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED", "quotaExceeded"})
+BUSY = frozenset(
+    {
+        *("rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded", "quotaExceeded"),
+        *("RATE_LIMIT_EXCEEDED", "RESOURCE_QUOTA_EXCEEDED"),
+    }
+)
 NOT_ENABLED = frozenset({"SERVICE_DISABLED", "accessNotConfigured"})
+PROJECT_REFUSED = frozenset({"BILLING_DISABLED", "CONSUMER_SUSPENDED", "CONSUMER_INVALID", "USER_PROJECT_DENIED"})
+"""https://cloud.google.com/service-infrastructure/docs/service-management/reference/rpc/google.api#errorreason"""
 NOT_GRANTED = frozenset({"ACCESS_TOKEN_SCOPE_INSUFFICIENT", "insufficientPermissions"})
 EXPIRED = "EXPIRED_SYNC_TOKEN"
 EXPIRED_MESSAGE = "sync token is expired"
@@ -116,6 +123,11 @@ def refusal(response: httpx.Response) -> ConnectorError:
         case 403 if failure.reasons & NOT_ENABLED:
             return UnexpectedResponseError(
                 "The operator of this server should enable the People API in its Google Cloud project."
+            )
+        case 403 if refused := failure.reasons & PROJECT_REFUSED:
+            return UnexpectedResponseError(
+                f"Google refuses this server's Google Cloud project ({min(refused)}), whoever connects:"
+                " the operator of this server should put the project right."
             )
         case 403 if failure.reasons & NOT_GRANTED:
             return AccessRevokedError(

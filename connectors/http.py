@@ -4,17 +4,14 @@ import asyncio
 import base64
 import binascii
 import re
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
-from ipaddress import ip_address
-from socket import SOCK_STREAM
 from typing import Any, TypeVar, cast
 
 import httpx
-from httpx_secure import SSRFProtectionError, httpx_ssrf_protection
+from httpx_secure import SSRFProtectionError
 from pydantic import TypeAdapter, ValidationError
 
 from connectors.base import AccessRevokedError, ConnectorError, TransientError, UnexpectedResponseError
@@ -24,7 +21,6 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 
 # A server that drips a byte now and then resets the read timeout for ever: the whole call is bounded too.
 CALL_SECONDS = 35.0
-TIMEOUT = httpx.Timeout(20.0, connect=5.0, pool=5.0)
 
 EXCERPT_CHARACTERS = 200
 LONGEST_WAIT = timedelta(days=36_500)
@@ -32,34 +28,11 @@ LONGEST_WAIT = timedelta(days=36_500)
 SECRET_HEADER = re.compile(r"auth|token|key|secret|cookie", re.IGNORECASE)
 SHORTEST_SECRET = 4
 
-NO_ORIGINS: Mapping[str, str] = {}
+SECRET_ADDRESS: Mapping[str, Any] = {"sluice_secret_address": True}
+"""`extensions` of a request whose whole address is a secret: errors tell its server alone, and quote no answer."""
 
 Shape = TypeVar("Shape")
 Read = TypeVar("Read")
-
-
-def open_client(*, allow_private_hosts: bool, origins: Mapping[str, str] = NO_ORIGINS) -> httpx.AsyncClient:
-    """Open the client that connectors share. It ignores proxy variables and follows no redirect by itself.
-
-    Unless `allow_private_hosts`, it connects to globally reachable addresses only. `origins` says which are reached
-    elsewhere: `{"https://people.googleapis.com": "http://127.0.0.1:9000"}` leads to a simulator.
-    """
-    hooks = [partial(_reach_elsewhere, origins)] if origins else []
-    client = httpx.AsyncClient(
-        verify=_tls(),
-        headers={"User-Agent": "Sluice"},
-        timeout=TIMEOUT,
-        trust_env=False,
-        follow_redirects=False,
-        event_hooks={"request": [*hooks, *([] if allow_private_hosts else [_refuse_private_host])]},
-    )
-    return client if allow_private_hosts else httpx_ssrf_protection(client)
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """Made once: reading the certificates takes longer than a cycle that finds nothing."""
-    return httpx.create_ssl_context(trust_env=False)
 
 
 def web_address(text: str) -> httpx.URL:
@@ -74,34 +47,9 @@ def web_address(text: str) -> httpx.URL:
     return url.copy_with(fragment=None)
 
 
-def elsewhere(url: httpx.URL, origins: Mapping[str, str]) -> httpx.URL:
-    """Where `url` is really reached, by `origins` as in `open_client`."""
-    origin = str(url.copy_with(userinfo=b"", raw_path=b"/", fragment=None)).rstrip("/")
-    target = origins.get(origin)
-    if target is None:
-        return url
-    there = httpx.URL(target)
-    return url.copy_with(scheme=there.scheme, host=there.host, port=there.port)
-
-
-async def _reach_elsewhere(origins: Mapping[str, str], request: httpx.Request) -> None:
-    # The Host header stays: it tells a simulator which service, and which shop, is meant.
-    request.url = elsewhere(request.url, origins)
-
-
-async def _refuse_private_host(request: httpx.Request) -> None:
-    """Look before connecting: httpx-secure looks at the connection made, which would tell open ports from closed ones.
-
-    What the name means may change in between; then httpx-secure still ends the connection unused.
-    """
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(request.url.host, request.url.port, type=SOCK_STREAM)
-    except OSError as error:
-        raise httpx.ConnectError("the host has no address", request=request) from error
-    if not all(ip_address(str(address[0]).partition("%")[0]).is_global for *_, address in found):
-        raise SSRFProtectionError(
-            "private address", request=request, hostname=request.url.host, ip_addr=None, port=request.url.port or 0
-        )
+def origin(url: httpx.URL) -> str:
+    """The server's part of an address, as https://example.com: without the scheme's own port."""
+    return str(url.copy_with(userinfo=b"", raw_path=b"/", fragment=None)).rstrip("/")
 
 
 async def request(client: httpx.AsyncClient, method: str, url: httpx.URL | str, **options: Any) -> httpx.Response:
@@ -136,23 +84,33 @@ async def _exchange(
     read: Callable[[httpx.Response], Awaitable[Read]],
     **options: Any,
 ) -> Read:
+    extensions = options.get("extensions", {})
     try:
         async with asyncio.timeout(CALL_SECONDS), client.stream(method, url, **options) as response:
             return await read(response)
-    except SSRFProtectionError as error:
-        raise UnexpectedResponseError(
-            f"{method} {_public(url)}: the host has a private address; "
-            "the operator of this server can allow such hosts with SLUICE_ALLOW_PRIVATE_HOSTS"
-        ) from error
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
-        # Its text can quote a header. `from None`, because a traceback would quote it too.
-        raise UnexpectedResponseError(
-            f"{method} {_public(url)}: cannot be requested ({type(error).__name__})"
-        ) from None
-    except httpx.DecodingError as error:
-        raise UnexpectedResponseError(f"{method} {_public(url)}: the body cannot be decompressed") from error
-    except (httpx.TransportError, TimeoutError) as error:
-        raise TransientError(f"{method} {_public(url)}: {_reason(error)}") from error
+    except (httpx.InvalidURL, httpx.RequestError, TimeoutError) as error:
+        failure = _failure(error, f"{method} {_public(url, extensions)}")
+        # A text of these can quote a header.
+        quotes = isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | httpx.LocalProtocolError)
+        cause = None if quotes or _is_secret(extensions) else error
+    # Not within `except`: what is secret must not even be the context of another error.
+    raise failure from cause
+
+
+def _failure(error: Exception, where: str) -> ConnectorError:
+    """What a request without an answer means."""
+    match error:
+        case SSRFProtectionError():
+            return UnexpectedResponseError(
+                f"{where}: the host has a private address; "
+                "the operator of this server can allow such hosts with SLUICE_ALLOW_PRIVATE_HOSTS"
+            )
+        case httpx.InvalidURL() | httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
+            return UnexpectedResponseError(f"{where}: cannot be requested ({type(error).__name__})")
+        case httpx.DecodingError():
+            return UnexpectedResponseError(f"{where}: the body cannot be decompressed")
+        case _:
+            return TransientError(f"{where}: {_reason(error)}")
 
 
 def parse(response: httpx.Response, shape: type[Shape]) -> Shape:
@@ -164,7 +122,7 @@ def parse(response: httpx.Response, shape: type[Shape]) -> Shape:
     try:
         read: Shape = _adapter(cast("Any", shape)).validate_json(response.content)
     except ValidationError as error:
-        line = f"{response.request.method} {_public(response.request.url)}: {response.status_code}"
+        line = f"{_line(response.request)}: {response.status_code}"
         problems = error.errors(include_input=False, include_url=False, include_context=False)
         if problems[0]["type"] == "json_invalid":
             kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
@@ -196,18 +154,24 @@ def refusal(response: httpx.Response, *, now: datetime) -> ConnectorError:
     match response.status_code:
         case 401 | 403:
             return AccessRevokedError(message)
-        case 429 | 500 | 502 | 503 | 504:
+        case status if is_transient(status):
             return TransientError(message, retry_after=retry_after(response, now=now))
         case _:
             return UnexpectedResponseError(message)
 
 
+def is_transient(status: int) -> bool:
+    """Whether asking again later may help: also for a status that only a proxy in between gives (520 to 599)."""
+    return status in {408, 425, 429} or status >= 500
+
+
 def describe(response: httpx.Response) -> str:
     """Method, URL without its query, status and the beginning of a text body: fit for users, free of secrets."""
     request = response.request
-    line = f"{request.method} {_public(request.url)}: {response.status_code}"
+    line = f"{_line(request)}: {response.status_code}"
     kind = response.headers.get("Content-Type", "")
-    if not re.search(r"text|json|xml|^$", kind) or not response.content:
+    # A page that says what cannot be found quotes the address.
+    if _is_secret(request.extensions) or not re.search(r"text|json|xml|^$", kind) or not response.content:
         return line
     # A debug page may echo the request: secrets go before the cut, which could leave half of one.
     return f"{line} {_without_secrets(' '.join(response.text.split()), request)[:EXCERPT_CHARACTERS]}"
@@ -222,12 +186,17 @@ def retry_after(response: httpx.Response, *, now: datetime) -> timedelta | None:
     if re.fullmatch(r"[+-]?\d+(\.\d+)?", value):
         seconds = max(float(value), 0.0)
         return timedelta(seconds=min(seconds, LONGEST_WAIT.total_seconds()))
+    at = moment(value)
+    return None if at is None else max(at - now, timedelta(0))
+
+
+def moment(date: str) -> datetime | None:
+    """When a date of HTTP is; None where it cannot be understood (https://www.rfc-editor.org/rfc/rfc9110#http.date)."""
     try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
+        at = parsedate_to_datetime(date)
+    except (ValueError, OverflowError):
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(moment - now, timedelta(0))
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 async def _read(response: httpx.Response) -> httpx.Response:
@@ -236,8 +205,7 @@ async def _read(response: httpx.Response) -> httpx.Response:
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise UnexpectedResponseError(
-                f"{response.request.method} {_public(response.request.url)}: "
-                f"the body is larger than {MAX_BODY_BYTES // 1024**2} MB"
+                f"{_line(response.request)}: the body is larger than {MAX_BODY_BYTES // 1024**2} MB"
             )
     headers = response.headers.copy()
     # The body is decoded by now; a response that still said gzip would decode it again.
@@ -254,9 +222,7 @@ async def _read_part(start: int, length: int, response: httpx.Response) -> tuple
         check(await _read(response))
     sent = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
     if response.status_code == 206 and (sent is None or int(sent[1]) != start):
-        raise UnexpectedResponseError(
-            f"{response.request.method} {_public(response.request.url)}: another part of the file was asked for"
-        )
+        raise UnexpectedResponseError(f"{_line(response.request)}: another part of the file was asked for")
     body, skip = bytearray(), 0 if sent else start
     async for chunk in response.aiter_bytes():
         body += chunk[skip:]
@@ -274,11 +240,20 @@ def _reason(error: Exception) -> str:
     return f"no answer ({type(error).__name__})"
 
 
-def _public(url: httpx.URL | str) -> str:
+def _line(request: httpx.Request) -> str:
+    return f"{request.method} {_public(request.url, request.extensions)}"
+
+
+def _public(url: httpx.URL | str, extensions: Mapping[str, Any]) -> str:
     try:
-        return str(httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None))
+        shown = httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None)
     except httpx.InvalidURL:
         return "an invalid URL"
+    return origin(shown) if _is_secret(extensions) else str(shown)
+
+
+def _is_secret(extensions: Mapping[str, Any]) -> bool:
+    return extensions.keys() >= SECRET_ADDRESS.keys()
 
 
 def _without_secrets(text: str, request: httpx.Request) -> str:

@@ -141,9 +141,9 @@ async def _ask(
     asked_at = datetime.now(UTC)
     response = await http.send(client, "POST", url, content=body, headers=headers)
     where = f"POST {url}: {response.status_code}"
-    if response.status_code == 429 or response.status_code >= 500:
+    if http.is_transient(response.status_code):
         raise TransientError(where, retry_after=http.retry_after(response, now=asked_at))
-    answer = http.parse(response, _Answer)
+    answer = _read(response)
     if answer.error:
         raise _refusal(where, answer.error)
     if not response.is_success or answer.access_token is None:
@@ -157,10 +157,22 @@ async def _ask(
     }
 
 
+def _read(response: httpx.Response) -> _Answer:
+    try:
+        return http.parse(response, _Answer)
+    except UnexpectedResponseError as error:
+        if response.is_success:
+            raise
+        # Taken for a revocation, a firewall's page or a wrong client id would part every user of the service from it:
+        # so it is tried again, and the user knows the way out.
+        raise UnexpectedResponseError(f"{error}. If that goes on, connect it again.") from None
+
+
 def _refusal(where: str, error: str) -> ConnectorError:
     """What an error code of a token endpoint means, by RFC 6749, 5.2."""
     match error:
-        case "invalid_grant" | "access_denied":
+        # The last one is Shopify's, of a shop that uninstalled the app.
+        case "invalid_grant" | "access_denied" | "app_not_installed":
             return AccessRevokedError(f"{where} {error}: the service no longer accepts what the user agreed to.")
         case "temporarily_unavailable" | "server_error" | "slow_down":
             return TransientError(f"{where} {error}")

@@ -4,7 +4,8 @@
   told apart by id and time of change.
 * Checkpoint: up to when changes have been read, and how far a sweep is (connectors/shopify_state.py).
 * Deletions: not reported. Everybody is read once a day, so that absence means something: in pages by id, or, in a
-  larger shop, from the file of a bulk operation. Of customers that are merged the survivor changes, the other is gone.
+  larger shop, from the file of a bulk operation, as far as its lines still hold. Of customers that are merged the
+  survivor changes, the other is gone.
 * Only Shopify knows who matches a search: it is asked for warnings first, as it ignores what it does not understand.
 
 https://shopify.dev/docs/api/admin-graphql/2026-10/queries/customers
@@ -15,7 +16,16 @@ from datetime import UTC, datetime
 
 import httpx
 
-from connectors.base import AccessRevokedError, Checkpoint, Choice, Page, RemoteAccount, Service, ServiceCategory
+from connectors.base import (
+    AccessRevokedError,
+    Checkpoint,
+    Choice,
+    Page,
+    RemoteAccount,
+    Service,
+    ServiceCategory,
+    restore,
+)
 from connectors.shopify_api import GRANT, Shape, ask
 from connectors.shopify_customers import FIELDS, MOST_METAFIELDS, EmailAddress
 from connectors.shopify_reading import Reading, begin
@@ -95,7 +105,9 @@ class Shopify:
         out.
         """
         client, credentials, criteria = self._client, self._credentials, self._criteria
-        state = State.of(checkpoint) if checkpoint is not None else await begin(client, credentials, criteria, None)
+        state = (
+            restore(State, checkpoint) if checkpoint is not None else await begin(client, credentials, criteria, None)
+        )
         reading = Reading(client=client, credentials=credentials, criteria=criteria, state=state)
         if checkpoint is not None:
             async for page in reading.changes():

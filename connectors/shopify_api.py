@@ -150,7 +150,8 @@ def _check_version(response: httpx.Response) -> None:
 
 def _refuse(envelope: _Envelope, shop: str) -> NoReturn:
     codes = {error.extensions.code for error in envelope.errors}
-    told = "; ".join(error.message for error in envelope.errors)[:400]
+    # A field that is refused is refused for each customer of the page.
+    told = "; ".join(dict.fromkeys(error.message for error in envelope.errors))[:400]
     if "THROTTLED" in codes:
         raise TransientError(f"{shop} is busy: its limit of requests is reached.", retry_after=_wait(envelope))
     if "MAX_COST_EXCEEDED" in codes:
@@ -177,4 +178,7 @@ def _check_search(extensions: _Extensions) -> None:
     if warnings:
         told = "; ".join(f"{warning.field or 'search'}: {warning.message}" for warning in warnings)[:400]
         # An ignored filter brings everybody (R2).
-        raise UnexpectedResponseError(f"Shopify does not understand the search ({told}). Edit the import's search.")
+        raise UnexpectedResponseError(
+            f"Shopify does not understand the search ({told}). Edit the import's criteria; if it has none, the operator"
+            " of this server should update Sluice."
+        )

@@ -1,7 +1,7 @@
 """A bulk operation: Shopify writes every customer into a file, a line each, which is then read in parts.
 
 The file lies at another host, under an address that opens it without a token: it is asked for anew each time, and
-stored nowhere. It is some minutes old at best, so that what has become older is asked for again.
+stored nowhere. Each line is as old as the moment when the operation passed it.
 
 https://shopify.dev/docs/api/usage/bulk-operations/queries
 """
@@ -9,10 +9,9 @@ https://shopify.dev/docs/api/usage/bulk-operations/queries
 import json
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import httpx
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from connectors import http
 from connectors.base import AccessRevokedError, CheckpointExpiredError, TransientError, UnexpectedResponseError
@@ -22,8 +21,6 @@ from connectors.shopify_shop import Credentials
 
 PART_BYTES = 1024 * 1024
 LONGEST_LINE = 16 * PART_BYTES
-FRESH_FOR = timedelta(minutes=30)
-"""As current as an ordinary cycle. A first import of many takes days, in which people opt out."""
 
 # Never sorted: with a sort key Shopify leaves records out (estuary/connectors#4679).
 START = """
@@ -32,7 +29,7 @@ mutation ($query: String!) {
 }
 """
 POLL = """
-query ($id: ID!) { bulkOperation(id: $id) { status errorCode url rootObjectCount completedAt } }
+query ($id: ID!) { bulkOperation(id: $id) { status errorCode url rootObjectCount } }
 """
 
 
@@ -65,17 +62,11 @@ class Operation(Shape):
     error_code: str | None
     url: str | None
     root_object_count: int
-    completed_at: AwareDatetime | None
 
     @property
     def is_running(self) -> bool:
         """Whether it has to be waited for."""
         return self.status in {"CREATED", "RUNNING", "CANCELING"}
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether what the file says may be taken for what is."""
-        return self.completed_at is not None and datetime.now(UTC) - self.completed_at < FRESH_FOR
 
 
 class _Polled(Shape):

@@ -6,6 +6,7 @@ customer is one line of a bulk operation's file.
 https://shopify.dev/docs/api/admin-graphql/2026-10/objects/Customer, https://shopify.dev/docs/apps/build/metafields
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -151,6 +152,11 @@ class Customer(BaseModel):
     def number(self) -> str:
         """The id without what is the same in all."""
         return self.id.removeprefix(GID)
+
+    @property
+    def digest(self) -> str:
+        """Tells whether two answers are the same; times of change do not, which count in seconds."""
+        return hashlib.blake2b(self.model_dump_json().encode(), digest_size=8).hexdigest()
 
 
 def selection(definitions: Sequence[Definition]) -> str:

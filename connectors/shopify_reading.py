@@ -5,22 +5,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import httpx
-from pydantic import AwareDatetime
 
 from connectors import shopify_bulk
 from connectors.base import CheckpointExpiredError, Page, UnexpectedResponseError
-from connectors.shopify_api import RefusedError, Shape, TooCostlyError, ask
+from connectors.shopify_api import RefusedError, TooCostlyError, ask
 from connectors.shopify_bulk import BulkFailedError
 from connectors.shopify_customers import (
-    MOST_METAFIELDS,
     POINTS_PER_CUSTOMER,
     SPECS,
     Customer,
-    Definition,
     selection,
     to_record,
     worth_reading,
 )
+from connectors.shopify_questions import AGAIN, BEGIN, LIST, TIMES, Beginning, Connection, Customers, Nodes, Times
 from connectors.shopify_search import Criteria
 from connectors.shopify_shop import Credentials
 from connectors.shopify_state import LONG_AGO, State, Sweep
@@ -30,81 +28,12 @@ WHOLE_DAYS = timedelta(days=2)
 BULK_FROM = 5000
 """Customers: so many are read by a bulk operation, which no limit of requests slows down."""
 LONGEST_PASS = 10_000
-"""Customers: what changes beyond that is read as a sweep. Shopify pages through 25,000 at most."""
+"""Customers: what changes beyond that is read as a sweep. Pages by cursor may come to an end of their own."""
 BULK_WAIT = timedelta(seconds=30)
+LONGEST_WAIT = timedelta(hours=6)
+"""For a bulk operation; then the customers are read in pages. Another app's operations may keep ours from starting."""
 MOST_POINTS, MOST_PER_PAGE = 998, 250
-
-BEGIN = f"""
-query ($query: String) {{
-  customersCount(limit: null) {{ count }}
-  matching: customers(first: 1, query: $query) {{ nodes {{ id }} }}
-  latest: customers(first: 1, sortKey: UPDATED_AT, reverse: true) {{ nodes {{ updatedAt }} }}
-  metafieldDefinitions(ownerType: CUSTOMER, first: {MOST_METAFIELDS}, sortKey: PINNED_POSITION) {{
-    nodes {{ namespace key name type {{ name }} }}
-  }}
-}}
-"""
-
-
-class _Count(Shape):
-    count: int
-
-
-class _Node(Shape):
-    id: str
-
-
-class _Time(Shape):
-    updated_at: AwareDatetime
-
-
-class _Matching(Shape):
-    nodes: tuple[_Node, ...]
-
-
-class _Latest(Shape):
-    nodes: tuple[_Time, ...]
-
-
-class _Definitions(Shape):
-    nodes: tuple[Definition, ...]
-
-
-class _Beginning(Shape):
-    customers_count: _Count | None
-    matching: _Matching
-    latest: _Latest
-    metafield_definitions: _Definitions
-
-
-class _PageInfo(Shape):
-    has_next_page: bool
-    end_cursor: str | None
-
-
-class _Connection(Shape):
-    nodes: tuple[Customer, ...]
-    page_info: _PageInfo
-
-
-class _Customers(Shape):
-    customers: _Connection
-
-
-class _Nodes(Shape):
-    nodes: tuple[Customer | None, ...]
-
-
-LIST = """
-query ($query: String, $sortKey: CustomerSortKeys, $first: Int!, $after: String) {
-  customers(query: $query, sortKey: $sortKey, first: $first, after: $after) {
-    nodes { %s } pageInfo { hasNextPage endCursor }
-  }
-}
-"""
-AGAIN = """
-query ($ids: [ID!]!) { nodes(ids: $ids) { ... on Customer { %s } } }
-"""
+SAME_PAGE = "Shopify gives the same page of customers again and again."
 
 
 async def begin(client: httpx.AsyncClient, credentials: Credentials, criteria: Criteria, before: State | None) -> State:
@@ -112,15 +41,18 @@ async def begin(client: httpx.AsyncClient, credentials: Credentials, criteria: C
 
     Asks how many there are, when the last of them changed, what can be read of them, and whether the search holds.
     """
-    found = await ask(client, credentials, _Beginning, BEGIN, query=criteria.everybody())
+    found = await ask(client, credentials, Beginning, BEGIN, query=criteria.everybody())
     definitions = worth_reading(found.metafield_definitions.nodes)
     per_page = min(MOST_PER_PAGE, MOST_POINTS // (POINTS_PER_CUSTOMER + len(definitions)))
     total = found.customers_count.count if found.customers_count else 0
-    sweep = Sweep(by_bulk=total >= BULK_FROM and bool(found.matching.nodes), total=total)
+    now = datetime.now(UTC)
+    sweep = Sweep(by_bulk=total >= BULK_FROM and bool(found.matching.nodes), total=total, began_at=now)
     if before is not None:
         return before.having(definitions=definitions, per_page=per_page, sweep=sweep)
     since = max((each.updated_at for each in found.latest.nodes), default=LONG_AGO)
-    return State(since=since, definitions=definitions, per_page=per_page, sweep=sweep.having(began=since))
+    return State(
+        since=since, heard_at=now, definitions=definitions, per_page=per_page, sweep=sweep.having(covers=since)
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -133,7 +65,10 @@ class Reading:
     state: State
 
     async def changes(self) -> AsyncGenerator[Page, None]:
-        """Yield who changed, as far as they match; nothing where nobody did."""
+        """Yield who changed, as far as they match; nothing where nobody did.
+
+        In the midst of a sweep one page of them: else it would never move on where more change than can be stored.
+        """
         bound = self.state.bound or self.state.asks_from()
         is_resumed = self.state.cursor is not None
         is_last = False
@@ -156,10 +91,12 @@ class Reading:
             news = [each for each in listed.nodes if before.is_news(each) and self.criteria.match(each)]
             newest = max([before.newest or before.since, *(each.updated_at for each in listed.nodes)])
             state = before.having(bound=bound, cursor=listed.page_info.end_cursor, newest=newest, passed=passed)
-            state = state.remembering(news, read_up_to=newest)
-            self.state = state.passed_through(newest) if is_last else state
+            state = state.remembering(news)
+            self.state = state.passed_through(newest, now=datetime.now(UTC)) if is_last else state
             if news or self.state != before:
                 yield self._page(news)
+            if news and self.state.sweep is not None:
+                return
 
     async def everybody(self) -> AsyncGenerator[Page, None]:
         """Yield all who match, as a sweep; ends early where a bulk operation has to be waited for."""
@@ -173,21 +110,28 @@ class Reading:
             else:
                 return
         while sweep is not None:
-            listed = await self._list(self.criteria.everybody(), "ID", sweep.cursor)
-            done = sweep.done + max(len(listed.nodes), 1)
-            if done > 2 * sweep.total + LONGEST_PASS:
-                raise UnexpectedResponseError("Shopify lists far more customers than it counts.")
+            listed = await self._list(self.criteria.everybody(behind=sweep.last), "ID", None)
+            # For all that is known > may mean >= here too, as it does with times.
+            behind = [each for each in listed.nodes if int(each.number) > sweep.last]
             is_last = not listed.page_info.has_next_page
-            sweep = None if is_last else sweep.having(done=done, cursor=listed.page_info.end_cursor)
-            yield self._swept(listed.nodes, sweep)
+            if not is_last and not behind:
+                raise UnexpectedResponseError(SAME_PAGE)
+            last = max((int(each.number) for each in behind), default=sweep.last)
+            sweep = None if is_last else sweep.having(done=sweep.done + len(behind), last=last)
+            yield self._swept(behind, sweep)
 
     async def _by_bulk(self, sweep: Sweep) -> AsyncGenerator[Page, None]:
+        is_patient = datetime.now(UTC) - sweep.began_at < LONGEST_WAIT
         if sweep.operation is None:
             query, wanted = self.criteria.everybody(), selection(self.state.definitions)
             started = await shopify_bulk.start(self.client, self.credentials, query, wanted)
+            if started is None and not is_patient:
+                raise BulkFailedError("Other bulk operations keep ours from starting.")
             yield self._swept([], sweep.having(operation=started), wait=BULK_WAIT)
             return
         operation = await shopify_bulk.poll(self.client, self.credentials, sweep.operation)
+        if operation.is_running and not is_patient:
+            raise BulkFailedError("The bulk operation has no end.")
         if operation.is_running:
             yield self._swept([], sweep, wait=BULK_WAIT)
             return
@@ -198,7 +142,7 @@ class Reading:
             yield self._swept([], None)
             return
         async for lines in shopify_bulk.read(self.client, operation.url, begin=sweep.offset, most=MOST_PER_PAGE):
-            customers = lines.customers if operation.is_fresh else await self._again(lines.customers)
+            customers = await self._as_they_are(lines.customers)
             sweep = sweep.having(total=total, done=sweep.done + len(lines.customers), offset=lines.end)
             if lines.is_last and sweep.done < total:
                 raise BulkFailedError(f"The file has {sweep.done} of {total} customers.")
@@ -207,8 +151,8 @@ class Reading:
     def _swept(self, customers: Sequence[Customer], sweep: Sweep | None, *, wait: timedelta | None = None) -> Page:
         """A page of a sweep, and what is left of it; None where it is complete."""
         told = [each for each in customers if self.criteria.match(each)]
-        state = self.state.remembering(told, read_up_to=self.state.since).having(sweep=sweep)
-        self.state = state if sweep is not None else state.having(swept_at=datetime.now(UTC))
+        state = self.state.remembering(told)
+        self.state = state.having(sweep=sweep) if sweep is not None else state.swept(now=datetime.now(UTC))
         return self._page(told, is_sweep=True, wait=wait)
 
     def _page(self, told: Sequence[Customer], *, is_sweep: bool = False, wait: timedelta | None = None) -> Page:
@@ -225,14 +169,14 @@ class Reading:
             remaining=None if self.criteria.is_narrow else left,
         )
 
-    async def _list(self, query: str | None, sort_key: str, after: str | None) -> _Connection:
+    async def _list(self, query: str | None, sort_key: str, after: str | None) -> Connection:
         """A page of a listing. Raises CheckpointExpiredError where the cursor `after` is refused."""
         while True:
             try:
                 listed = await ask(
                     self.client,
                     self.credentials,
-                    _Customers,
+                    Customers,
                     LIST % selection(self.state.definitions),
                     query=query,
                     sortKey=sort_key,
@@ -249,17 +193,27 @@ class Reading:
                 raise CheckpointExpiredError(str(error)) from error
             info = listed.customers.page_info
             if info.has_next_page and info.end_cursor in {None, after}:
-                raise UnexpectedResponseError("Shopify gives the same page of customers again and again.")
+                raise UnexpectedResponseError(SAME_PAGE)
             return listed.customers
 
-    async def _again(self, customers: Sequence[Customer]) -> list[Customer]:
-        """What is true of these customers now, without those who are gone."""
-        wanted, found = [each.id for each in customers], list[Customer]()
+    async def _as_they_are(self, customers: Sequence[Customer]) -> list[Customer]:
+        """These customers as they are now, without those who are gone: what a file says may have changed since."""
+        ids = [each.id for each in customers]
+        asked = await ask(self.client, self.credentials, Times, TIMES, ids=ids) if ids else Times(nodes=())
+        times = {each.id: each.updated_at for each in asked.nodes if each is not None}
+        changed = [each.id for each in customers if each.id in times and times[each.id] != each.updated_at]
+        found = {each.id: each for each in customers if times.get(each.id) == each.updated_at}
+        found |= {each.id: each for each in await self._again(changed)}
+        return [found[each] for each in ids if each in found]
+
+    async def _again(self, wanted: Sequence[str]) -> list[Customer]:
+        """What is true of the customers with these ids now, without those who are gone."""
+        found = list[Customer]()
         question = AGAIN % selection(self.state.definitions)
         while wanted:
             some = wanted[: self.state.per_page]
             try:
-                answer = await ask(self.client, self.credentials, _Nodes, question, ids=some)
+                answer = await ask(self.client, self.credentials, Nodes, question, ids=some)
             except TooCostlyError as error:
                 self._ask_for_less(error)
                 continue

@@ -102,10 +102,10 @@ class Criteria(BaseModel):
             return False
         return not self.tags or bool(_folded(self.tags) & _folded(customer.tags))
 
-    def everybody(self) -> str | None:
-        """The search for all who match; None for all there are."""
+    def everybody(self, *, behind: int = 0) -> str | None:
+        """The search for all who match and whose ids are greater than `behind`; None for all there are."""
         tags = " OR ".join(f"tag:{_quoted(tag)}" for tag in self.tags)
-        return _all(tags, self.search)
+        return _all(f"id:>{behind}" if behind else "", tags, self.search)
 
     def changed_since(self, bound: datetime) -> str | None:
         """The search for those changed since; their tags are only looked at here, as the index learns of them last."""

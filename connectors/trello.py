@@ -2,7 +2,8 @@
 
 * Change source: none, and no listing has pages: each cycle reads all memberships, ten listings in one request, and
   digests tell who changed. Members are never read one by one: Trello allows 100 such requests in 15 minutes.
-* Checkpoint: the last member stored, by id; to go on, the memberships are read again.
+* Checkpoint: the last member stored, by id; to go on, the memberships are read again. And the workspaces that were
+  read: one that the login has left since is no reason to take its members for deleted.
 * Deletions: absence from sweeps.
 
 https://developer.atlassian.com/cloud/trello/rest/api-group-organizations/
@@ -10,26 +11,26 @@ https://developer.atlassian.com/cloud/trello/rest/api-group-boards/
 """
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from connectors import http
 from connectors.base import (
     MAX_PAGE_RECORDS,
     Checkpoint,
-    CheckpointExpiredError,
     Choice,
     Page,
     Service,
     ServiceCategory,
     UnexpectedResponseError,
+    restore,
 )
 from connectors.trello_api import MOST_PER_BATCH, Credentials, check, get, get_all
-from connectors.trello_people import FIELDS, MEMBER_FIELDS, Membership, Person
+from connectors.trello_people import FIELDS, MEMBER_FIELDS, SPECS, Membership, Person
 from connectors.trello_token import AUTHORIZATION, identify, revoke
 
 Id = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{24}$")]
@@ -64,20 +65,13 @@ class Criteria(BaseModel):
 
 
 class State(BaseModel):
-    """The checkpoint: members up to the id `after` are stored."""
+    """The checkpoint: members up to the id `after` are stored. `workspaces` were read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[1]
     after: str = ""
-
-    @classmethod
-    def of(cls, checkpoint: Checkpoint | None) -> Self:
-        """Read a checkpoint; what another version of this connector left has expired."""
-        try:
-            return cls.model_validate({"version": 1} if checkpoint is None else checkpoint)
-        except ValidationError:
-            raise CheckpointExpiredError("the checkpoint is from another version") from None
+    workspaces: tuple[Id, ...] = ()
 
 
 class Workspace(BaseModel):
@@ -133,33 +127,42 @@ class Trello:
 
     async def pages(self, checkpoint: Checkpoint | None) -> AsyncGenerator[Page, None]:
         """Yield the members in the order of their ids, at most 500 a page."""
-        state = State.of(checkpoint)
-        places, knows_boards = await self._places()
-        people = await self._people(places)
+        state = State(version=1) if checkpoint is None else restore(State, checkpoint)
+        places, lists_all_boards = await self._places(state.workspaces)
+        people, knows_boards = await self._people(places)
+        workspaces = tuple(place.id for place in places if place.kind == "workspace")
         left = [
-            person.record(external_id, knows_boards=knows_boards)
+            person.record(external_id, knows_boards=lists_all_boards and knows_boards)
             for external_id, person in sorted(people.items())
             if external_id > state.after and (person.is_active or self._criteria.deactivated)
         ]
         for start in range(0, len(left) or 1, MAX_PAGE_RECORDS):
             records, remaining = left[start : start + MAX_PAGE_RECORDS], max(len(left) - start - MAX_PAGE_RECORDS, 0)
-            after = State(version=1, after=records[-1].external_id if remaining else "")
+            after = records[-1].external_id if remaining else ""
             yield Page(
                 records=records,
-                fields={spec.key: spec for spec in FIELDS if any(spec.key in record.values for record in records)},
-                checkpoint=after.model_dump(mode="json"),
+                fields=SPECS,
+                checkpoint=State(version=1, after=after, workspaces=workspaces).model_dump(mode="json"),
                 sweep=True,
                 complete=remaining == 0,
                 remaining=remaining,
             )
 
-    async def _places(self) -> tuple[Sequence[Place], bool]:
-        """Whose memberships to read, and whether all boards are among them: those alone tell who is on which."""
+    async def _places(self, known: Collection[str]) -> tuple[Sequence[Place], bool]:
+        """Whose memberships to read, and whether all boards are among them: those alone tell who is on which.
+
+        `known`: the workspaces that were read before, all of which must be there.
+        """
         workspaces = await _workspaces(self._client, self._credentials)
         boards = await _boards(self._client, self._credentials)
         chosen = {*self._criteria.workspaces, *self._criteria.boards}
         if missing := sorted(chosen - {each.id for each in workspaces} - {each.id for each in boards}):
             raise _gone("workspace" if missing[0] in self._criteria.workspaces else "board", missing[0])
+        if left := sorted({*known} - {each.id for each in workspaces}):
+            raise UnexpectedResponseError(
+                f"The workspace {left[0]} was closed or deleted, or is no longer shared with this login: "
+                "choose the workspaces to import from."
+            )
         wanted = chosen or {each.id for each in workspaces}
         if not wanted:
             raise UnexpectedResponseError("This login has no workspace: choose the boards to import from.")
@@ -175,27 +178,31 @@ class Trello:
         knows_boards = len(places) + len(others) <= MOST_LISTINGS
         return [*places, *(others if knows_boards else ())], knows_boards
 
-    async def _people(self, places: Sequence[Place]) -> Mapping[str, Person]:
-        """Everybody in the places that are wanted, by id."""
+    async def _people(self, places: Sequence[Place]) -> tuple[Mapping[str, Person], bool]:
+        """Everybody in the places that are wanted, by id, and whether all of the other places were shown, too."""
         people: dict[str, Person] = defaultdict(Person)
+        shows_all = True
         for start in range(0, len(places), MOST_PER_BATCH):
             some = places[start : start + MOST_PER_BATCH]
             answers = await get_all(self._client, self._credentials, [place.path for place in some])
             for place, answer in zip(some, answers, strict=True):
-                for membership in _memberships(place, answer):
+                memberships = _memberships(place, answer)
+                shows_all &= memberships is not None
+                for membership in memberships or ():
                     person = people[membership.idMember]
                     (person.workspaces if place.kind == "workspace" else person.boards).add(place.title)
                     if place.is_wanted:
                         person.memberships.append(membership)
-        return {external_id: person for external_id, person in people.items() if person.memberships}
+        return {external_id: person for external_id, person in people.items() if person.memberships}, shows_all
 
 
-def _memberships(place: Place, answer: httpx.Response) -> Sequence[Membership]:
+def _memberships(place: Place, answer: httpx.Response) -> Sequence[Membership] | None:
+    """None where they are not shown."""
     if answer.status_code not in REFUSED:
         return http.parse(check(answer), list[Membership])
     if place.is_wanted:
         raise _gone(place.kind, place.id)
-    return []
+    return None
 
 
 def _gone(kind: str, id_: str) -> UnexpectedResponseError:

@@ -23,6 +23,7 @@ FIELDS = (
     FieldSpec(key="confirmed", title="Confirmed", type=FieldType.BOOLEAN),
     FieldSpec(key="deactivated", title="Deactivated", type=FieldType.BOOLEAN),
 )
+SPECS = {spec.key: spec for spec in FIELDS}
 
 
 class Member(BaseModel):

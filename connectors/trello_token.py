@@ -10,16 +10,7 @@ import httpx
 from pydantic import Field, SecretStr
 
 from connectors import http
-from connectors.base import (
-    AccessRevokedError,
-    Attempt,
-    Authorization,
-    ConnectorError,
-    Registration,
-    RemoteAccount,
-    TransientError,
-    UnexpectedResponseError,
-)
+from connectors.base import AccessRevokedError, Attempt, Authorization, Registration, RemoteAccount
 from connectors.oauth import NoDetails
 from connectors.trello_api import API, Credentials, get
 from connectors.trello_people import Member
@@ -70,20 +61,12 @@ async def revoke(client: httpx.AsyncClient, _: Registration | None, credentials:
 
     https://developer.atlassian.com/cloud/trello/rest/api-group-tokens/#api-tokens-token-delete
     """
-    # The address is the secret: an error that tells it may not even be the cause or context of another.
-    token, failed = quote(credentials.token.get_secret_value(), safe=""), None
-    try:
-        response = await http.send(client, "DELETE", f"{API}/tokens/{token}", headers=credentials.headers())
-    except ConnectorError as error:
-        failed = type(error)
-    if failed is not None:
-        raise failed("Trello could not be asked to take its token back.")
-    if response.is_success or response.status_code in {401, 404}:
-        return
-    message = f"Trello did not take its token back ({response.status_code})."
-    if response.status_code == 429 or response.status_code >= 500:
-        raise TransientError(message)
-    raise UnexpectedResponseError(message)
+    token = quote(credentials.token.get_secret_value(), safe="")
+    response = await http.send(
+        client, "DELETE", f"{API}/tokens/{token}", headers=credentials.headers(), extensions=http.SECRET_ADDRESS
+    )
+    if response.status_code not in {401, 404}:
+        http.check(response)
 
 
-AUTHORIZATION = Authorization(details=NoDetails, start=start, finish=finish)
+AUTHORIZATION = Authorization(details=NoDetails, start=start, finish=finish, needs_secret=False)

@@ -24,6 +24,9 @@ from connectors.base import AccessRevokedError, ConnectorError, UnexpectedRespon
 
 KEY_PAGE = "WooCommerce → Settings → Advanced → REST API"
 NEW_KEY = f"Create one with Read permission for an administrator, under {KEY_PAGE}."
+OLD_WITH_PLAIN_PERMALINKS = (
+    "Where it exists: older versions of WooCommerce need other permalinks than Plain (Settings → Permalinks)."
+)
 
 # What people copy from their browser instead of the shop's address.
 BELOW_THE_SHOP = re.compile(r"/(wp-json|wp-admin|wc-auth|wp-login\.php|index\.php)(/.*)?$")
@@ -153,14 +156,10 @@ class Store:
         """What an answer means that is not JSON or not 2xx: by its status, and WordPress's code."""
         shop, code = self._credentials.url, _code(response)
         match response.status_code, code:
-            case 401, "woocommerce_rest_cannot_view" if self._pretty:
-                return AccessRevokedError(
-                    f"{shop} does not know this key: it was deleted there, or did not reach WooCommerce. {NEW_KEY}"
-                )
             case 401, "woocommerce_rest_cannot_view":
+                old = "" if self._pretty else f" {OLD_WITH_PLAIN_PERMALINKS}"
                 return AccessRevokedError(
-                    f"{shop} does not know this key. {NEW_KEY} Where it exists: older versions of WooCommerce need "
-                    "other permalinks than Plain (Settings → Permalinks)."
+                    f"{shop} does not know this key: it was deleted there, or did not reach WooCommerce. {NEW_KEY}{old}"
                 )
             case 401, "woocommerce_rest_authentication_error":
                 return AccessRevokedError(f"{shop} does not accept this key for reading. {NEW_KEY}")
@@ -174,7 +173,7 @@ class Store:
                 return UnexpectedResponseError(
                     f"{shop} does not accept the criteria: the role may not exist any more, choose another."
                 )
-            case 403, None if "html" in response.headers.get("Content-Type", ""):
+            case 403, None:
                 return UnexpectedResponseError(
                     f"Something in front of {shop} refuses this server (403): allow it in the firewall, or in the "
                     "security plugin."

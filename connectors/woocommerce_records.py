@@ -179,15 +179,17 @@ def customer_record(customer: Customer) -> Record:
 
 
 def latest_by_guest(orders: Iterable[Order]) -> dict[str, Order]:
-    """Of each guest who bought, by external id, the last of these orders.
-
-    A guest has no id but the address, of which nothing may be left when the contact is erased.
-    """
+    """Of each guest who bought, by external id, the last of these orders."""
     return {
-        f"guest:{hashlib.sha256(order.billing.email.lower().encode()).hexdigest()[:32]}": order
+        guest_id(order.billing.email): order
         for order in orders
         if not order.customer_id and order.billing.email and order.status not in NOT_BOUGHT
     }
+
+
+def guest_id(email: str) -> str:
+    """A guest's external id. There is none but the address, of which nothing may be left when the contact is erased."""
+    return f"guest:{hashlib.sha256(email.lower().encode()).hexdigest()[:32]}"
 
 
 def guest_record(external_id: str, order: Order) -> Record:
@@ -201,6 +203,13 @@ def guest_record(external_id: str, order: Order) -> Record:
         consent=_consent(order.meta_data),
         values=_addresses(order),
     )
+
+
+def old_guest_record(external_id: str, order: Order) -> Record:
+    """A guest who may have bought since: the address, and no more consent than a later order could still withhold."""
+    said = _consent(order.meta_data)
+    consent = SourceConsent.PENDING if said in {SourceConsent.GRANTED, SourceConsent.NOT_TRACKED} else said
+    return Record(external_id=external_id, email=order.billing.email, consent=consent)
 
 
 def _addresses(holder: Customer | Order) -> dict[str, FieldValue]:

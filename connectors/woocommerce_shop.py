@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasPath, BaseModel, Field, ValidationError
 
 from connectors import http
 from connectors.base import AccessRevokedError, Choice, RemoteAccount, UnexpectedResponseError
@@ -44,7 +44,7 @@ async def identify(client: httpx.AsyncClient, credentials: Credentials) -> Remot
 async def _site(store: Store) -> Site:
     """Asked without the key, which only WooCommerce's own routes know. Some shops show this to nobody."""
     response = await store.send("GET", "", {"_fields": "name,home"}, with_key=False)
-    if response.status_code == 429 or response.status_code >= 500:
+    if http.is_transient(response.status_code):
         http.check(response)
     try:
         return Site.model_validate_json(response.content)
@@ -52,28 +52,10 @@ async def _site(store: Store) -> Site:
         return Site()
 
 
-class Argument(BaseModel):
-    """A parameter of a route, and what it can be."""
-
-    enum: list[Any] = []
-
-
-class Arguments(BaseModel):
-    """The parameters of a method, as far as they are wanted."""
-
-    role: Argument = Argument()
-
-
-class Endpoint(BaseModel):
-    """One of a route's methods; PHP has a list where it takes nothing."""
-
-    args: Arguments | list[Any] = []
-
-
 class Route(BaseModel):
-    """How a route describes itself, to OPTIONS."""
+    """How a route describes itself, to OPTIONS: of its methods the first is GET. PHP has a list where there is none."""
 
-    endpoints: list[Endpoint] = []
+    roles: list[Any] = Field([], validation_alias=AliasPath("endpoints", 0, "args", "role", "enum"))
 
 
 async def choices(client: httpx.AsyncClient, credentials: Credentials, criterion: str) -> Sequence[Choice]:
@@ -85,8 +67,7 @@ async def choices(client: httpx.AsyncClient, credentials: Credentials, criterion
         described = http.parse(http.check(response), Route)
     except (AccessRevokedError, UnexpectedResponseError):
         described = Route()
-    takes = [endpoint.args for endpoint in described.endpoints if isinstance(endpoint.args, Arguments)]
-    own = [role for arguments in takes for role in arguments.role.enum if isinstance(role, str) and role]
+    own = [role for role in described.roles if isinstance(role, str) and role]
     return [Choice(value=role, label=_role_title(role)) for role in dict.fromkeys(own or ROLES)]
 
 

@@ -52,6 +52,11 @@ async def find_or_create_account(name: str) -> Account:
     return await Account.get(name=name)
 
 
+async def name_of(account_id: UUID) -> str:
+    """What the account is called."""
+    return (await Account.get(id=account_id)).name
+
+
 async def create_token(account_id: UUID, *, name: str = "", scopes: Sequence[str] = ()) -> str:
     """A new bearer token. Only its SHA-256 is kept: it cannot be shown again."""
     unknown = sorted(set(scopes) - set(SCOPES))

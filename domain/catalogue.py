@@ -51,7 +51,7 @@ class ConsentAttempt:
     service: str
     details: Mapping[str, Any]
     redirect_uri: str
-    state: str
+    state: str = field(repr=False)
     verifier: str = field(repr=False)
 
 
@@ -108,6 +108,9 @@ class Catalogue(Protocol):
 
     def renewal(self, service: str) -> Renewal | None:
         """How its credentials are renewed; None where they never are."""
+
+    def can_revoke(self, service: str) -> bool:
+        """Whether the service has a call to give credentials back."""
 
     async def revoke(self, service: str, credentials: Mapping[str, Any]) -> None:
         """Give the credentials back, where the service has such a call. Refused where that failed."""

@@ -10,16 +10,16 @@ from uuid import UUID
 from domain.enums import ContactStatus
 from domain.records import SourceConsent
 
-LOW = frozenset({ContactStatus.UNSUBSCRIBED, ContactStatus.BOUNCED})
+LOW = (ContactStatus.UNSUBSCRIBED, ContactStatus.BOUNCED)
 
 _ORDER = (ContactStatus.BOUNCED, ContactStatus.UNSUBSCRIBED, ContactStatus.UNCONFIRMED, ContactStatus.ACTIVE)
 
 _STATUS_OF = {
-    SourceConsent.GRANTED: ContactStatus.ACTIVE,
-    SourceConsent.NOT_TRACKED: ContactStatus.ACTIVE,
-    SourceConsent.PENDING: ContactStatus.UNCONFIRMED,
-    SourceConsent.NONE: ContactStatus.UNCONFIRMED,
-    SourceConsent.DENIED: ContactStatus.UNSUBSCRIBED,
+    SourceConsent.GRANTED.value: ContactStatus.ACTIVE,
+    SourceConsent.NOT_TRACKED.value: ContactStatus.ACTIVE,
+    SourceConsent.PENDING.value: ContactStatus.UNCONFIRMED,
+    SourceConsent.NONE.value: ContactStatus.UNCONFIRMED,
+    SourceConsent.DENIED.value: ContactStatus.UNSUBSCRIBED,
 }
 
 
@@ -30,8 +30,8 @@ class Decision(NamedTuple):
     protected: bool = False
 
 
-def status_of_new(consent: SourceConsent, *, suppressed: ContactStatus | None) -> Decision:
-    """The status of a contact or subscription that an import creates."""
+def status_of_new(consent: str, *, suppressed: ContactStatus | None) -> Decision:
+    """The status of a contact or subscription that an import creates; `consent` is one of SourceConsent's values."""
     wanted = _STATUS_OF[consent]
     if suppressed is None:
         return Decision(wanted)

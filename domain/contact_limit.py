@@ -34,8 +34,12 @@ async def room(connection: Connection, account_id: UUID) -> int:
 async def hold(connection: Connection, account_id: UUID) -> int:
     """Hold the account's row. Returns how many more contacts may be ACTIVE."""
     # FOR UPDATE would block every insert that references the account, and deadlock.
-    await connection.execute("SELECT FROM account WHERE id = $1 FOR NO KEY UPDATE", account_id)
-    return await room(connection, account_id)
+    room: int = await connection.fetchval(
+        "WITH a AS (SELECT plan_tier_key, active_contacts FROM account WHERE id = $1 FOR NO KEY UPDATE)"
+        " SELECT greatest(0, t.contact_limit - a.active_contacts) FROM a JOIN plan_tier t ON t.key = a.plan_tier_key",
+        account_id,
+    )
+    return room
 
 
 async def climb(connection: Connection, account_id: UUID) -> bool:

@@ -76,6 +76,8 @@ def parse_key_ring(text: str) -> KeyRing:
             key = b""
         if not key_id or len(key) != 32:
             raise Misconfigured("SLUICE_SECRET_KEYS must be id:base64 of 32 bytes, comma-separated.")
+        if key_id in keys:
+            raise Misconfigured(f"SLUICE_SECRET_KEYS has two keys {key_id!r}: give the new one another id.")
         keys[key_id] = key
     return KeyRing(keys)
 

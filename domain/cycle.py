@@ -5,6 +5,7 @@ so that cycles spread evenly over the interval; after downtime one cycle catches
 """
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,12 +14,13 @@ from uuid import UUID
 
 import orjson
 
-from domain import database
+from domain import database, waiting_room
 from domain.cap import left_of_cap
 from domain.database import Connection
 from domain.errors import LeaseLost
 from domain.import_runs import OPEN
 from domain.settings import settings
+from domain.turns import IS_DUE
 
 FIRST_BACK_OFF = timedelta(seconds=30)
 LONGEST_BACK_OFF = timedelta(minutes=15)
@@ -26,32 +28,48 @@ LONGEST_BACK_OFF = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueImport:
-    """An import that is to be served in this cycle."""
+    """An import that is to be served in this cycle.
+
+    `has_run`: one is open, be it queued or left behind. `is_settled`: neither a deletion nor a due ledger row comes
+    before what the service has.
+    """
 
     id: UUID
     revision: int
     checkpoint: Mapping[str, Any] | None
     criteria: Mapping[str, Any]
+    has_run: bool
+    is_settled: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CycleWork:
-    """The imports of one external account that are due, those that waited longest first. `credentials` are sealed."""
+    """The imports of one external account that are due, those that waited longest first. `credentials` are sealed.
+
+    `has_waiting`: somebody of the account is in its waiting room.
+    """
 
     service: str
     credentials: bytes = field(repr=False)
     window_ends_at: datetime
     cap_left: int
+    has_waiting: bool
     imports: Sequence[DueImport]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Claim:
-    """One cycle, held under a lease."""
+    """One cycle, held under a lease. `renewed_at` is of `time.monotonic`."""
 
     account_id: UUID
     external_account_id: UUID
     lease_token: UUID
+    renewed_at: float = field(default_factory=time.monotonic, compare=False)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the last sign of life was but a moment ago."""
+        return time.monotonic() - self.renewed_at < settings().lease_seconds / 9
 
 
 CLAIM_DUE = """
@@ -97,6 +115,12 @@ async def claim_due(limit: int) -> Sequence[Claim]:
     ]
 
 
+HAS_RUN = f"""
+EXISTS (SELECT FROM import_run r WHERE r.account_id = i.account_id AND r.automatic_import_id = i.id
+    AND r.state IN {OPEN})
+"""
+
+
 async def work_of(claim: Claim) -> CycleWork | None:
     """What the cycle has to do; None where the external account cannot be read any more. A sign of life, as `renew`."""
     rows = await database.fetch(
@@ -107,13 +131,15 @@ async def work_of(claim: Claim) -> CycleWork | None:
             RETURNING account_id, id, service, health, credentials, window_ends_at, window_used
         )
         SELECT e.service, e.health, e.credentials, e.window_ends_at, e.window_used,
-            i.id, i.revision, i.checkpoint::text, i.criteria::text
+            i.id, i.revision, i.checkpoint::text, i.criteria::text, {HAS_RUN} AS has_run,
+            NOT EXISTS (SELECT FROM missing_record
+                WHERE account_id = i.account_id AND automatic_import_id = i.id AND confirmed)
+            AND NOT {IS_DUE} AS is_settled,
+            {waiting_room.IS_USED} AS has_waiting
         FROM e LEFT JOIN automatic_import i ON i.account_id = e.account_id
             AND i.external_account_id = e.id AND i.deleted_at IS NULL AND i.state IN ('ACTIVE', 'FAILING')
             AND (i.next_attempt_at IS NULL OR i.next_attempt_at <= now())
-            AND (i.served_window_ends_at IS DISTINCT FROM e.window_ends_at OR EXISTS (
-                SELECT FROM import_run r WHERE r.account_id = i.account_id AND r.automatic_import_id = i.id
-                    AND r.state IN {OPEN}))
+            AND (i.served_window_ends_at IS DISTINCT FROM e.window_ends_at OR {HAS_RUN})
         ORDER BY i.served_window_ends_at NULLS FIRST, i.id
         """,
         claim.account_id, claim.external_account_id, claim.lease_token, timedelta(seconds=settings().lease_seconds),
@@ -128,6 +154,8 @@ async def work_of(claim: Claim) -> CycleWork | None:
             revision=row["revision"],
             checkpoint=orjson.loads(row["checkpoint"]) if row["checkpoint"] else None,
             criteria=orjson.loads(row["criteria"]),
+            has_run=row["has_run"],
+            is_settled=row["is_settled"],
         )
         for row in rows
         if row["id"] is not None
@@ -137,12 +165,14 @@ async def work_of(claim: Claim) -> CycleWork | None:
         credentials=rows[0]["credentials"],
         window_ends_at=rows[0]["window_ends_at"],
         cap_left=left_of_cap(rows[0]["window_used"]),
+        has_waiting=rows[0]["has_waiting"],
         imports=imports,
     )
 
 
 async def renew(claim: Claim) -> None:
     """A sign of life, before anything that takes long. Raises LeaseLost where another worker took over."""
+    claim.renewed_at = time.monotonic()
     await _update(claim, "lease_expires_at = now() + $4", timedelta(seconds=settings().lease_seconds))
 
 
@@ -168,11 +198,6 @@ async def back_off(claim: Claim) -> timedelta:
     wait: timedelta = min(FIRST_BACK_OFF * 2 ** min(failures - 1, 10), LONGEST_BACK_OFF)
     # Spread, so that all who found a service down do not come back together.
     return wait * random.uniform(0.8, 1.2)  # noqa: S311
-
-
-async def answered(claim: Claim) -> None:
-    """The service answers again."""
-    await _update(claim, "transient_failures = 0, not_before = NULL")
 
 
 async def _update(claim: Claim, assignments: str, *values: object) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, TypeAlias, cast
 
 import asyncpg
@@ -105,6 +106,11 @@ async def fetch(query: str, *arguments: object) -> list[asyncpg.Record]:
     """Rows of one statement outside any transaction of ours."""
     async with get_connection("default").acquire_connection() as connection:
         return cast("list[asyncpg.Record]", await connection.fetch(query, *arguments))
+
+
+async def now() -> datetime:
+    """The database's clock, by which it compares moments: that of this machine may be minutes off."""
+    return cast("datetime", (await fetch("SELECT now()"))[0]["now"])
 
 
 async def migrate(database_url: str) -> None:

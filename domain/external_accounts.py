@@ -22,14 +22,14 @@ async def connect(
 ) -> ExternalAccount:
     """Connect a login after asking the service whose it is. Connecting the same one again renews its credentials."""
     find_service(catalogue, service)
-    return await keep_new(viewer, service, _checked(catalogue, service, credentials), catalogue)
+    checked = _checked(catalogue, service, credentials)
+    return await keep_new(viewer, service, checked, await catalogue.identify(service, checked))
 
 
 async def keep_new(
-    viewer: Viewer, service: str, credentials: Mapping[str, Any], catalogue: Catalogue
+    viewer: Viewer, service: str, credentials: Mapping[str, Any], remote: RemoteIdentity
 ) -> ExternalAccount:
-    """Connect the login that checked credentials open, as `connect` does."""
-    remote = await catalogue.identify(service, credentials)
+    """Store checked credentials, which open `remote`, as `connect` does."""
     existing = await ExternalAccount.get_or_none(
         account_id=viewer.account_id, service=service, remote_identity=remote.identity
     )
@@ -60,15 +60,15 @@ async def reconnect(
     """Give an external account new credentials, which must open the same account at the service (R15)."""
     external_account = await get(viewer.account_id, external_account_id)
     checked = _checked(catalogue, external_account.service, credentials)
-    return await keep_again(viewer, external_account_id, checked, catalogue)
+    remote = await catalogue.identify(external_account.service, checked)
+    return await keep_again(viewer, external_account_id, checked, remote)
 
 
 async def keep_again(
-    viewer: Viewer, external_account_id: UUID, credentials: Mapping[str, Any], catalogue: Catalogue
+    viewer: Viewer, external_account_id: UUID, credentials: Mapping[str, Any], remote: RemoteIdentity
 ) -> ExternalAccount:
-    """Reconnect an external account with checked credentials, as `reconnect` does."""
+    """Store checked credentials, which open `remote`, as `reconnect` does."""
     external_account = await get(viewer.account_id, external_account_id)
-    remote = await catalogue.identify(external_account.service, credentials)
     if remote.identity != external_account.remote_identity:
         message = f"These credentials open {remote.label}, not {external_account.label}. Connect it as a new one."
         raise Refused(Problem(ErrorCode.WRONG_EXTERNAL_ACCOUNT, message, ("credentials",)))
@@ -104,16 +104,34 @@ async def disconnect(viewer: Viewer, external_account_id: UUID, *, catalogue: Ca
 
 async def _give_back(external_account: ExternalAccount, catalogue: Catalogue) -> Sequence[str]:
     """What is erased here is erased, whatever the service says."""
-    if external_account.credentials is None:
+    if external_account.credentials is None or not catalogue.can_revoke(external_account.service):
         return []
+    if await _is_held_elsewhere(external_account):
+        return [_not_revoked("")]
     try:
         credentials = unseal_json(external_account.credentials, row=external_account.id)
         await catalogue.revoke(external_account.service, credentials)
     except (Refused, Misconfigured) as error:
         # What is misconfigured is the operator's, and told when it matters again.
         reason = f" {error}" if isinstance(error, Refused) else ""
-        return [f"Its access could not be revoked at the service.{reason} Revoke it there yourself."]
+        return [_not_revoked(reason)]
     return []
+
+
+async def _is_held_elsewhere(external_account: ExternalAccount) -> bool:
+    """Whether another account is connected to the same: services end all that a user agreed to, or uninstall the app.
+
+    Looked at once ours is erased, so that of two that disconnect at once the last one sees none.
+    """
+    return await ExternalAccount.exists(
+        service=external_account.service,
+        remote_identity=external_account.remote_identity,
+        credentials__isnull=False,
+    )
+
+
+def _not_revoked(reason: str) -> str:
+    return f"Its access could not be revoked at the service.{reason} Revoke it there yourself."
 
 
 async def criteria_choices(

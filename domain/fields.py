@@ -1,7 +1,7 @@
 """Custom fields: made from a service's own naming, and the values they accept (R7)."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
@@ -245,20 +245,7 @@ def coerce(value: Any, field_type: FieldType) -> Any:
     """`value`, from a record's JSON, as the field stores it; None where it is empty, MISMATCH where it does not fit."""
     if value in (None, "", []):
         return None
-    match field_type:
-        case FieldType.TEXT | FieldType.TEXTAREA | FieldType.DROPDOWN | FieldType.URL:
-            return _text(value)
-        case FieldType.NUMBER:
-            return _number(value)
-        case FieldType.BOOLEAN:
-            return value if isinstance(value, bool) else MISMATCH
-        case FieldType.DATE:
-            return _parsed(date.fromisoformat, value)
-        case FieldType.DATETIME:
-            return _parsed(datetime.fromisoformat, value)
-        case FieldType.MULTISELECT:
-            fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
-            return value if fits else MISMATCH
+    return _FITTED[field_type](value)
 
 
 def _text(value: Any) -> Any:
@@ -283,8 +270,30 @@ def _number(value: Any) -> Any:
     return float(number) if abs(number) <= sys.float_info.max else MISMATCH
 
 
+def _boolean(value: Any) -> Any:
+    return value if isinstance(value, bool) else MISMATCH
+
+
+def _choices(value: Any) -> Any:
+    fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return value if fits else MISMATCH
+
+
 def _parsed(parse: Any, value: Any) -> Any:
     try:
         return parse(value).isoformat()
     except (TypeError, ValueError):
         return MISMATCH
+
+
+_FITTED: Mapping[FieldType, Callable[[Any], Any]] = {
+    FieldType.TEXT: _text,
+    FieldType.TEXTAREA: _text,
+    FieldType.DROPDOWN: _text,
+    FieldType.URL: _text,
+    FieldType.NUMBER: _number,
+    FieldType.BOOLEAN: _boolean,
+    FieldType.DATE: partial(_parsed, date.fromisoformat),
+    FieldType.DATETIME: partial(_parsed, datetime.fromisoformat),
+    FieldType.MULTISELECT: _choices,
+}

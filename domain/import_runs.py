@@ -4,6 +4,7 @@ Every change raises the row's `revision`, which watchers compare. A run's counts
 with the records that they count.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -74,24 +75,23 @@ async def open_for_room(connection: Connection, account_id: UUID, automatic_impo
     return run_id if rows else await open_for_room(connection, account_id, automatic_import_id, uuid7())
 
 
+OF_REPEATS = f"""
+account_id = $1 AND id = coalesce(
+    (SELECT id FROM import_run WHERE account_id = $1 AND automatic_import_id = $2 AND state IN {OPEN}),
+    (SELECT id FROM import_run WHERE account_id = $1 AND automatic_import_id = $2 ORDER BY id DESC LIMIT 1)
+) AND (state IN {OPEN} OR state = 'COMPLETED' AND NOT found_something AND stopped_by IS NULL)
+"""
+"""The import's open run, else the last one, if that only counts idle checks."""
+CHECKS = "checks = checks + (state = 'COMPLETED')::integer"
+REOPENED = f"{CHECKS}, finished_at = NULL, state = CASE WHEN state = 'COMPLETED' THEN 'RUNNING' ELSE state END"
+
+
 async def open_for_repeats(connection: Connection, account_id: UUID, automatic_import_id: UUID) -> UUID:
     """The run that a page without news belongs to: sweeps that find nothing share one row."""
-    found = await _open_run(connection, account_id, automatic_import_id)
-    if found is not None:
-        return UUID(str(found["id"]))
-    rows = await connection.fetch(
-        """
-        UPDATE import_run SET state = 'RUNNING', checks = checks + 1, finished_at = NULL
-        WHERE account_id = $1 AND id = (
-            SELECT id FROM import_run WHERE account_id = $1 AND automatic_import_id = $2 ORDER BY id DESC LIMIT 1
-        ) AND state = 'COMPLETED' AND NOT found_something AND stopped_by IS NULL
-        RETURNING id
-        """,
-        account_id, automatic_import_id,
-    )  # fmt: skip
-    if rows:
-        return UUID(str(rows[0]["id"]))
-    return await _insert(connection, account_id, automatic_import_id, RunTrigger.SCHEDULE, RunState.RUNNING)
+    run_id: UUID | None = await connection.fetchval(
+        f"UPDATE import_run SET {REOPENED} WHERE {OF_REPEATS} RETURNING id", account_id, automatic_import_id
+    )
+    return run_id or await _insert(connection, account_id, automatic_import_id, RunTrigger.SCHEDULE, RunState.RUNNING)
 
 
 async def count(
@@ -99,28 +99,36 @@ async def count(
     *,
     account_id: UUID,
     automatic_import_id: UUID,
-    run_id: UUID,
-    counts: Mapping[Outcome, int],
+    run_id: UUID | None,
+    counts: Counter[Outcome],
     protected: int,
     silenced: Effects,
 ) -> tuple[RunChanged, bool]:
     """Add to the run's counts, and tell whether a user asked to cancel it.
 
-    What is read is the sum of the outcomes, always (R17).
+    Without a run, nothing was news, and it is that of `open_for_repeats`. What is read is the sum of the outcomes,
+    always (R17).
     """
+    changes, which = ("", "account_id = $1 AND id = $2") if run_id else (f", {REOPENED}", OF_REPEATS)
     rows = await connection.fetch(
-        """
+        f"""
         UPDATE import_run SET read_count = read_count + $3, created_count = created_count + $4,
             updated_count = updated_count + $5, unchanged_count = unchanged_count + $6,
             skipped_count = skipped_count + $7, waiting_count = waiting_count + $8, failed_count = failed_count + $9,
             protected_count = protected_count + $10, silenced_autoresponders = silenced_autoresponders + $11,
             silenced_webhooks = silenced_webhooks + $12, silenced_notifications = silenced_notifications + $13,
-            revision = revision + 1, last_checked_at = now()
-        WHERE account_id = $1 AND id = $2 RETURNING id, revision, cancel_requested
+            revision = revision + 1, last_checked_at = now(){changes}
+        WHERE {which} RETURNING id, revision, cancel_requested
         """,
-        account_id, run_id, sum(counts.values()), *(counts.get(outcome, 0) for outcome in Outcome), protected,
-        silenced.autoresponders, silenced.webhooks, silenced.notifications,
+        account_id, run_id or automatic_import_id, sum(counts.values()), *(counts[outcome] for outcome in Outcome),
+        protected, silenced.autoresponders, silenced.webhooks, silenced.notifications,
     )  # fmt: skip
+    if not rows:
+        made = await open_for_repeats(connection, account_id, automatic_import_id)
+        return await count(
+            connection, account_id=account_id, automatic_import_id=automatic_import_id, run_id=made, counts=counts,
+            protected=protected, silenced=silenced,
+        )  # fmt: skip
     return _changed(account_id, automatic_import_id, rows[0]), rows[0]["cancel_requested"]
 
 
@@ -181,17 +189,19 @@ async def finish(
 
     With an error it FAILED, unless something stopped it that the next window may find gone.
     """
-    run_id = await open_for_repeats(connection, account_id, automatic_import_id)
     row = await connection.fetchrow(
-        """
+        f"""
         UPDATE import_run SET state = CASE WHEN cancel_requested THEN 'CANCELLED' ELSE $3 END, stopped_by = $4,
             error_code = $5, error_message = $6, waiting_until = NULL, started_at = coalesce(started_at, now()),
-            finished_at = now(), last_checked_at = now(), revision = revision + 1
-        WHERE account_id = $1 AND id = $2 RETURNING id, revision
+            finished_at = now(), last_checked_at = now(), revision = revision + 1, {CHECKS}
+        WHERE {OF_REPEATS} RETURNING id, revision
         """,
-        account_id, run_id, RunState.FAILED if error and stopped_by is None else RunState.COMPLETED, stopped_by,
-        error.code if error else None, error.message if error else None,
+        account_id, automatic_import_id, RunState.FAILED if error and stopped_by is None else RunState.COMPLETED,
+        stopped_by, error.code if error else None, error.message if error else None,
     )  # fmt: skip
+    if row is None:
+        await _insert(connection, account_id, automatic_import_id, RunTrigger.SCHEDULE, RunState.RUNNING)
+        return await finish(connection, account_id, automatic_import_id, stopped_by=stopped_by, error=error)
     return _changed(account_id, automatic_import_id, row)
 
 

@@ -43,7 +43,7 @@ async def usable(
         if stored is None or renewal is None or not renewal.is_renewable(stored):
             return stored
         # Other ones than before: somebody renewed them, or reconnected.
-        is_due = stored == refused if refused is not None else _ends_soon(renewal.expires_at(stored))
+        is_due = stored == refused if refused is not None else ends_soon(renewal.expires_at(stored))
         if not is_due or (seen is not None and stored != seen):
             return stored
         seen = stored
@@ -55,7 +55,8 @@ async def usable(
         return await _finished(work)
 
 
-def _ends_soon(expires_at: datetime | None) -> bool:
+def ends_soon(expires_at: datetime | None) -> bool:
+    """Whether credentials that end then are renewed before they are used."""
     return expires_at is not None and expires_at - MARGIN <= datetime.now(UTC)
 
 
@@ -64,8 +65,13 @@ async def _finished(work: "asyncio.Task[Credentials | None]") -> Credentials | N
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        with suppress(Exception):
-            await work
+        while not work.done():
+            # Also whoever is cancelled again.
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        if not work.cancelled():
+            # Nobody is left to be told of a failure, and asyncio complains of one that nobody looked at.
+            work.exception()
         raise
 
 

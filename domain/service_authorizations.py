@@ -10,7 +10,7 @@ import secrets
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +27,8 @@ from domain.errors import ErrorCode, Misconfigured, Problem, Refused
 from domain.models import ServiceAuthorizationAttempt
 
 LIFETIME = timedelta(minutes=10)
+SHOWN = timedelta(days=1)
+"""So long after its end whoever has the state is shown how an attempt ended."""
 
 # Any constant will do: what is sealed as a state opens as nothing else.
 _STATE = UUID("9f5c1e0a-5a43-4bb0-9a61-0d6f3c3f7a11")
@@ -98,7 +100,7 @@ async def start(
         token_id=viewer.token_id,
         external_account_id=external_account_id,
         secret=seal_json(kept, row=attempt_id),
-        expires_at=datetime.now(UTC) + LIFETIME,
+        expires_at=await database.now() + LIFETIME,
     )
     return Started(id=attempt_id, url=url)
 
@@ -129,10 +131,13 @@ async def finish(state: str, answer: Mapping[str, str], catalogue: Catalogue) ->
 
 
 async def present(state: str) -> tuple[UUID, AttemptRow]:
-    """Whose attempt it is that an answer belongs to, and how it stands. Raises UnknownState."""
+    """Whose attempt it is that an answer belongs to, and how it stands. Raises UnknownState.
+
+    Also where it is long over: a state that somebody finds in a history says nothing any more.
+    """
     account_id, attempt_id = _opened(state)
     found = (await by_ids(account_id, [attempt_id])).get(attempt_id)
-    if found is None:
+    if found is None or found.expires_at + SHOWN < await database.now():
         raise UnknownState
     return account_id, found
 
@@ -162,10 +167,14 @@ async def _connect(
             message = "The token that began this was revoked. Connect again with another."
             raise Refused(Problem(ErrorCode.INVALID, message))
         credentials = await catalogue.exchange(attempt, answer)
-        if row["external_account_id"] is None:
-            connected = await external_accounts.keep_new(viewer, attempt.service, credentials, catalogue)
-        else:
-            connected = await external_accounts.keep_again(viewer, row["external_account_id"], credentials, catalogue)
+        remote = await catalogue.identify(attempt.service, credentials)
+        async with database.transaction():
+            if row["external_account_id"] is None:
+                connected = await external_accounts.keep_new(viewer, attempt.service, credentials, remote)
+            else:
+                connected = await external_accounts.keep_again(viewer, row["external_account_id"], credentials, remote)
+            completed = {"state": AttemptState.COMPLETED, "external_account_id": connected.id}
+            await _attempt(account_id, attempt_id).update(**completed)
     except Refused as refused:
         await _fail(account_id, attempt_id, refused.problems)
         return
@@ -173,7 +182,6 @@ async def _connect(
         message = "Something went wrong on our side. Connect again."
         await _fail(account_id, attempt_id, [Problem(ErrorCode.SERVICE_UNAVAILABLE, message)])
         raise
-    await _attempt(account_id, attempt_id).update(state=AttemptState.COMPLETED, external_account_id=connected.id)
 
 
 async def _fail(account_id: UUID, attempt_id: UUID, problems: Sequence[Problem]) -> None:

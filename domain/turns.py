@@ -38,23 +38,36 @@ class Turn:
     unstable_ids: bool
 
 
-async def hold(connection: Connection, turn: Turn) -> int:
-    """Lock the external account, then the import. Returns how much of the window's cap is used."""
-    external = await connection.fetchrow(
-        "SELECT lease_token, window_used FROM external_account WHERE account_id = $1 AND id = $2 FOR NO KEY UPDATE",
-        turn.account_id, turn.external_account_id,
+IS_DUE = """
+EXISTS (SELECT FROM ledger WHERE account_id = i.account_id AND automatic_import_id = i.id AND due)
+"""
+"""Whether ledger rows of the import `i` are to be ingested again, before anything new."""
+
+
+async def hold(connection: Connection, turn: Turn, *, reading: str = "") -> Mapping[str, Any]:
+    """Lock the external account, then the import.
+
+    Returns `window_used`, and what `reading` names beyond that of the external account `e` and the import `i`. What an
+    edit sets may be read here: one that came in while we waited has raised the revision.
+    """
+    row: Mapping[str, Any] | None = await connection.fetchrow(
+        f"""
+        WITH e AS (
+            SELECT account_id, id, lease_token, window_used, window_ends_at FROM external_account
+            WHERE account_id = $1 AND id = $2 FOR NO KEY UPDATE
+        ), i AS (
+            SELECT i.* FROM e JOIN automatic_import i ON i.account_id = e.account_id AND i.id = $3
+            WHERE i.deleted_at IS NULL FOR NO KEY UPDATE OF i
+        )
+        SELECT e.lease_token, i.revision, e.window_used{reading} FROM e LEFT JOIN i ON true
+        """,
+        turn.account_id, turn.external_account_id, turn.automatic_import_id,
     )  # fmt: skip
-    if external is None or (turn.lease_token is not None and external["lease_token"] != turn.lease_token):
+    if row is None or (turn.lease_token is not None and row["lease_token"] != turn.lease_token):
         raise LeaseLost
-    revision = await connection.fetchval(
-        "SELECT revision FROM automatic_import WHERE account_id = $1 AND id = $2 AND deleted_at IS NULL"
-        " FOR NO KEY UPDATE",
-        turn.account_id, turn.automatic_import_id,
-    )  # fmt: skip
-    if revision != turn.revision:
+    if row["revision"] != turn.revision:
         raise TurnSuperseded
-    used: int = external["window_used"]
-    return used
+    return row
 
 
 async def of_ledger(account_id: UUID, automatic_import_id: UUID, unstable_services: Collection[str]) -> Turn | None:
@@ -113,17 +126,28 @@ async def begin(turn: Turn) -> RunChanged | None:
         return await import_runs.start(connection, turn.account_id, turn.automatic_import_id)
 
 
-async def complete(turn: Turn, *, stopped_by: RunStop | None = None) -> RunChanged:
-    """The import is served in this window; `stopped_by` is what ended it before its backlog did."""
-    async with holding(turn) as connection:
-        await _serve(connection, turn)
+async def complete(turn: Turn, *, stopped_by: RunStop | None = None) -> RunChanged | None:
+    """The import is served in this window, and its service answers; None where first something is due from the ledger.
+
+    `stopped_by` is what ended it before its backlog did, be it due or not.
+    """
+    async with database.transaction() as connection:
+        held = await hold(connection, turn, reading=f", e.window_ends_at, {IS_DUE} AS is_due")
+        if held["is_due"] and stopped_by is None:
+            return None
         await connection.execute(
             # The guard counts until the pass is complete, and approval lasts as long.
-            "UPDATE automatic_import SET backlog = $3, source_remaining = CASE WHEN $3 THEN source_remaining END,"
-            " state = 'ACTIVE', state_reason = NULL,"
-            " consecutive_failures = 0, next_attempt_at = NULL, guard = CASE WHEN $3 THEN guard ELSE '{}' END"
-            " WHERE account_id = $1 AND id = $2",
-            turn.account_id, turn.automatic_import_id, stopped_by is not None,
+            """
+            WITH answered AS (
+                UPDATE external_account SET transient_failures = 0, not_before = NULL WHERE account_id = $1 AND id = $3
+            )
+            UPDATE automatic_import SET served_window_ends_at = $4, state = 'ACTIVE', state_reason = NULL,
+                consecutive_failures = 0, next_attempt_at = NULL, backlog = $5,
+                source_remaining = CASE WHEN $5 THEN source_remaining END, guard = CASE WHEN $5 THEN guard ELSE '{}' END
+            WHERE account_id = $1 AND id = $2
+            """,
+            turn.account_id, turn.automatic_import_id, turn.external_account_id, held["window_ends_at"],
+            stopped_by is not None,
         )  # fmt: skip
         return await import_runs.finish(connection, turn.account_id, turn.automatic_import_id, stopped_by=stopped_by)
 

@@ -27,6 +27,9 @@ WHERE {RUNNING}
 """
 
 
+IS_USED = "EXISTS (SELECT FROM ledger WHERE account_id = $1 AND code = 'CONTACT_LIMIT')"
+
+
 async def is_used(connection: Connection, account_id: UUID, import_id: UUID | None = None) -> bool:
     """Whether anybody waits at all, be it in a paused import; with `import_id`, whether one of its records does."""
     used: bool = await connection.fetchval(

@@ -29,20 +29,26 @@ from domain.settings import client_registration
 
 
 def registration_of(service: Service) -> Registration | None:
-    """As what client this server is registered at the service: SLUICE_<SERVICE>_CLIENT_ID and _CLIENT_SECRET."""
+    """As what client this server is registered at the service: SLUICE_<SERVICE>_CLIENT_ID and _CLIENT_SECRET.
+
+    The id alone where the service's page needs no more.
+    """
     configured = client_registration(service.key)
-    if configured.client_id is None or configured.client_secret is None:
+    secret = configured.client_secret if _needs_secret(service) else SecretStr("")
+    if configured.client_id is None or secret is None:
         return None
-    return Registration(client_id=configured.client_id, client_secret=configured.client_secret)
+    return Registration(client_id=configured.client_id, client_secret=secret)
+
+
+def _needs_secret(service: Service) -> bool:
+    return service.authorization is None or service.authorization.needs_secret
 
 
 def not_registered(service: Service) -> str:
     """What to do about a registration that is missing."""
     prefix = f"SLUICE_{service.key.upper()}"
-    return (
-        f"This server is not registered at {service.name}: its operator must set {prefix}_CLIENT_ID and"
-        f" {prefix}_CLIENT_SECRET."
-    )
+    missing = f"{prefix}_CLIENT_ID" + (f" and {prefix}_CLIENT_SECRET" if _needs_secret(service) else "")
+    return f"This server is not registered at {service.name}: its operator must set {missing}."
 
 
 def revealed(credentials: Any) -> dict[str, Any]:
@@ -97,6 +103,8 @@ class Access:
     credentials: Mapping[str, Any] = field(repr=False)
     is_fresh: bool = False
     is_renewed: bool = False
+    # Imports read ahead of each other: one renews, the others wait for what it gets.
+    renewing: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
 
 def open_connector(access: Access, criteria: Mapping[str, Any]) -> Connector:
@@ -137,22 +145,24 @@ class Renewing:
 
 async def _fresh(access: Access) -> Mapping[str, Any]:
     """Credentials that do not end in the next minutes."""
-    if not access.is_fresh:
-        access.credentials = await _usable(access, refused=None)
-        access.is_fresh = True
-    return access.credentials
+    async with access.renewing:
+        if not access.is_fresh:
+            access.credentials = await _usable(access, refused=None)
+            access.is_fresh = True
+        return access.credentials
 
 
 async def _others_than(access: Access, refused: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What to try instead of credentials that the service refused; None where that was tried."""
-    if access.credentials != refused:
-        # Another import met the refusal first.
+    async with access.renewing:
+        if access.credentials != refused:
+            # Another import met the refusal first.
+            return access.credentials
+        if access.is_renewed:
+            return None
+        access.credentials = await _usable(access, refused=refused)
+        access.is_renewed = True
         return access.credentials
-    if access.is_renewed:
-        return None
-    access.is_renewed = True
-    access.credentials = await _usable(access, refused=refused)
-    return access.credentials
 
 
 async def _usable(access: Access, *, refused: Mapping[str, Any] | None) -> Mapping[str, Any]:

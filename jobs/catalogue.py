@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -18,7 +19,8 @@ from connectors.base import (
     Service,
     TransientError,
 )
-from connectors.http import elsewhere, open_client
+from connectors.http_client import elsewhere, open_client
+from domain import renewing
 from domain.catalogue import (
     ConsentAttempt,
     CriterionChoice,
@@ -53,7 +55,7 @@ class ConnectorCatalogue:
 
     def check_credentials(self, service: str, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """What was typed into the service's form, as its credentials read it."""
-        declared = self.registered[service]
+        declared = self._declared(service)
         if declared.form is None:
             if ServiceAuthorization.OAUTH not in _ways(declared):
                 raise Refused(Problem(ErrorCode.NOT_CONFIGURED, not_registered(declared)))
@@ -64,7 +66,7 @@ class ConnectorCatalogue:
 
     def check_details(self, service: str, details: Mapping[str, Any]) -> dict[str, Any]:
         """What has to be known before the service's page, as its model reads it."""
-        declared = self.registered[service]
+        declared = self._declared(service)
         if declared.authorization is None:
             message = f"{declared.name} has no page to agree on: use connectService."
             raise Refused(Problem(ErrorCode.INVALID, message))
@@ -74,7 +76,7 @@ class ConnectorCatalogue:
 
     def authorization_url(self, attempt: ConsentAttempt) -> str:
         """The page of the service that the user opens."""
-        declared = self.registered[attempt.service]
+        declared = self._declared(attempt.service)
         authorization = _authorization(declared)
         try:
             url = authorization.start(_attempt(declared, authorization, attempt))
@@ -84,7 +86,7 @@ class ConnectorCatalogue:
 
     async def exchange(self, attempt: ConsentAttempt, answer: Mapping[str, str]) -> dict[str, Any]:
         """Turn what came back into credentials."""
-        declared = self.registered[attempt.service]
+        declared = self._declared(attempt.service)
         authorization = _authorization(declared)
         async with self._client() as client:
             try:
@@ -110,6 +112,11 @@ class ConnectorCatalogue:
             is_renewable=partial(is_renewable, declared), expires_at=partial(expires_at, declared), renew=renew
         )
 
+    def can_revoke(self, service: str) -> bool:
+        """Whether the service has a call to give credentials back."""
+        declared = self.registered.get(service)
+        return declared is not None and declared.revoke is not None
+
     async def revoke(self, service: str, credentials: Mapping[str, Any]) -> None:
         """Give the credentials back, where the service has such a call."""
         declared = self.registered.get(service)
@@ -117,6 +124,11 @@ class ConnectorCatalogue:
             return
         try:
             async with asyncio.timeout(REVOKING_SECONDS), self._client() as client:
+                if renewing.ends_soon(expires_at(declared, credentials)):
+                    # A service that refuses what has ended says nothing of what the user agreed to. Some take back
+                    # what cannot be renewed all the same.
+                    with suppress(ConnectorError):
+                        credentials = await renewed(declared, client, credentials)
                 await declared.revoke(
                     client, registration_of(declared), declared.credentials.model_validate(credentials)
                 )
@@ -129,14 +141,14 @@ class ConnectorCatalogue:
 
     def check_criteria(self, service: str, criteria: Mapping[str, Any]) -> dict[str, Any]:
         """The criteria as the service's model reads them."""
-        checked = _validated(self.registered[service].criteria, criteria)
+        checked = _validated(self._declared(service).criteria, criteria)
         if "\\u0000" in checked.model_dump_json():
             raise Refused(Problem(ErrorCode.INVALID, "Remove the NUL character from the criteria."))
         return checked.model_dump(mode="json")
 
     async def identify(self, service: str, credentials: Mapping[str, Any]) -> RemoteIdentity:
         """Ask the service whose account the credentials open."""
-        declared = self.registered[service]
+        declared = self._declared(service)
         async with self._client() as client:
             try:
                 remote = await declared.identify(client, declared.credentials.model_validate(credentials))
@@ -146,17 +158,23 @@ class ConnectorCatalogue:
 
     async def choices(self, service: str, credentials: Mapping[str, Any], criterion: str) -> Sequence[CriterionChoice]:
         """Ask the service what a criterion can be in this account."""
-        declared = self.registered[service]
+        declared = self._declared(service)
         if criterion not in declared.criteria.model_fields:
             known = ", ".join(declared.criteria.model_fields) or "none"
             message = f"{declared.name} has no criterion {criterion!r}. Criteria: {known}."
             raise Refused(Problem(ErrorCode.NOT_FOUND, message, ("criterion",)))
         async with self._client() as client:
             try:
-                found = await declared.choices(client, declared.credentials.model_validate(credentials), criterion)
+                found = await declared.choices(client, _stored(declared, credentials), criterion)
             except ConnectorError as error:
                 raise _refusal(error) from error
         return [CriterionChoice(value=choice.value, label=choice.label) for choice in found]
+
+    def _declared(self, service: str) -> Service:
+        declared = self.registered.get(service)
+        if declared is None:
+            raise Refused(Problem(ErrorCode.NOT_FOUND, f"This version of Sluice has no connector for {service}."))
+        return declared
 
     def _client(self) -> httpx.AsyncClient:
         return open_client(allow_private_hosts=self.allow_private_hosts, origins=self.origins)
@@ -170,6 +188,15 @@ def _ways(service: Service) -> Sequence[ServiceAuthorization]:
     if service.form is not None:
         ways.append(ServiceAuthorization.FORM)
     return ways
+
+
+def _stored(service: Service, credentials: Mapping[str, Any]) -> BaseModel:
+    try:
+        return service.credentials.model_validate(credentials)
+    except ValidationError:
+        # Not its text: that can quote the credentials.
+        message = "The stored credentials do not fit this version of Sluice. Reconnect the external account."
+        raise Refused(Problem(ErrorCode.NEEDS_RECONNECT, message, ("externalAccountId",))) from None
 
 
 def _authorization(service: Service) -> Authorization:

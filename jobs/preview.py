@@ -21,8 +21,8 @@ from domain.background_tasks import Task
 from domain.ingest import Incoming
 from domain.previews import Forecast, Source
 from jobs.access import Access, open_connector
-from jobs.reactions import SHORTEST_WAIT, Context
-from jobs.sync_external_account import ReadingFailed
+from jobs.pages import ReadingFailed
+from jobs.reactions import Context, bounded
 
 READING = timedelta(seconds=8)
 """After this long no other page is begun: what was read is kept, and the next step goes on."""
@@ -110,7 +110,7 @@ async def _take_pages(task: Task, connector: Connector, forecast: Forecast) -> b
             )
             await previews.tell(task, forecast.result())
             if page.wait is not None:
-                return page.wait
+                return bounded(page.wait)
     return False
 
 
@@ -131,7 +131,7 @@ async def _react(task: Task, forecast: Forecast, error: Exception, failures: int
             asked = error.retry_after if error.retry_after is not None else FIRST_RETRY * 2 ** (failures - 1)
             if failures <= MAX_FAILURES and asked <= LONGEST_WAIT:
                 progress = _progress(task, forecast) | {"failures": failures}
-                return await _wait(task, max(asked, SHORTEST_WAIT), progress, forecast.result())
+                return await _wait(task, bounded(asked), progress, forecast.result())
             await previews.fail(task, "SERVICE_UNAVAILABLE", f"{error} {LATER}")
         case AccessRevokedError():
             message = f"{error} Reconnect the external account, then ask for a new preview."

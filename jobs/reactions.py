@@ -12,6 +12,7 @@ import structlog
 
 from connectors.base import (
     AccessRevokedError,
+    Checkpoint,
     CheckpointExpiredError,
     Connector,
     ConnectorError,
@@ -19,11 +20,12 @@ from connectors.base import (
     Service,
     TransientError,
 )
-from domain import cycle, sweeps, turns
+from domain import cycle, database, sweeps, turns
 from domain.cycle import Claim, CycleWork
 from domain.errors import TurnSuperseded
 from domain.events import Events, RunChanged
 from domain.import_runs import RunError
+from domain.ingest import Incoming
 from domain.logs import trace
 from domain.queue import Queue
 from domain.turns import Turn
@@ -32,6 +34,8 @@ log = structlog.get_logger()
 
 SHORTEST_WAIT = timedelta(seconds=1)
 """Some services answer Retry-After: 0."""
+LONGEST_WAIT = timedelta(days=1)
+"""Some answer a moment where seconds are due: what asks for longer is looked at again after a day."""
 OUR_FAULT = "Something went wrong on our side. It is tried again by itself; the server's log has the details."
 
 
@@ -46,7 +50,8 @@ class Context(TypedDict):
 
 @dataclass(slots=True, kw_only=True)
 class Reading:
-    """One import under way: its connector's pages, and the page that is not wholly stored yet.
+    """One import under way: its connector's pages, the checkpoint stored last, and the page not wholly stored yet,
+    as it was read and as it is stored.
 
     `settled`: nothing that the ledger knows has to be dealt with before anything new is read. `ahead`: the page after
     it, which is being fetched meanwhile.
@@ -55,11 +60,12 @@ class Reading:
     turn: Turn
     connector: Connector
     pages: AsyncGenerator[Page, None]
+    checkpoint: Checkpoint | None
     is_backfill: bool
-    page: Page | None = None
+    page: tuple[Page, Incoming] | None = None
     start: int = 0
     settled: bool = False
-    ahead: asyncio.Task[Page | None] | None = None
+    ahead: asyncio.Task[tuple[Page, Incoming] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +102,8 @@ async def react(
         case CheckpointExpiredError() if not reading.is_backfill:
             await sweeps.start_over(reading.turn)
             await reading.pages.aclose()
-            reading.pages, reading.page, reading.is_backfill = reading.connector.pages(None), None, True
+            reading.pages, reading.page = reading.connector.pages(None), None
+            reading.checkpoint, reading.is_backfill = None, True
             return Turned(goes_on=True)
         case TurnSuperseded():
             # The edit wins. A run that is still open goes on under the import's new revision.
@@ -113,9 +120,14 @@ async def react(
 async def _leave_alone(claim: Claim, error: TransientError) -> datetime:
     """As long as the service asks, else backing off."""
     asked = error.retry_after if error.retry_after is not None else await cycle.back_off(claim)
-    until = datetime.now(UTC) + max(asked, SHORTEST_WAIT)
+    until = await database.now() + bounded(asked)
     await cycle.respect(claim, until=until)
     return until
+
+
+def bounded(wait: timedelta) -> timedelta:
+    """What a service asks to wait, as far as we do."""
+    return min(max(wait, SHORTEST_WAIT), LONGEST_WAIT)
 
 
 async def _wait(ctx: Context, work: CycleWork, turn: Turn, until: datetime, reason: str) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import httpx
 import structlog
 
-from connectors.base import Page, Service, TransientError
+from connectors.base import Service
 from domain import cycle, database, ingest, turns
 from domain.cap import fair_share
 from domain.credentials import unseal_json
@@ -20,21 +20,19 @@ from domain.cycle import Claim, CycleWork, DueImport
 from domain.enums import RunStop
 from domain.errors import LeaseLost, Misconfigured, TurnSuperseded
 from domain.import_runs import RunError
-from domain.ingest import Incoming, Stored
+from domain.ingest import Stored
 from domain.logs import trace
 from domain.turns import Turn
+from jobs import pages
 from jobs.access import Access, open_connector
 from jobs.draining import drain
-from jobs.reactions import Context, Reading, Turned, publish, react
+from jobs.pages import ReadingFailed
+from jobs.reactions import Context, Reading, Turned, bounded, publish, react
 
 log = structlog.get_logger()
 
 BUDGET = timedelta(seconds=12)
 """After this long a cycle hands over to the next job: a killed worker's job restarts only after the longest timeout."""
-READ_TIMEOUT = timedelta(seconds=30)
-"""For one page. With the budget it stays below arq's timeout, which would say nothing of the reason."""
-WORTH_FETCHING_AHEAD = 100
-"""Records: behind a page as large as that the next one is fetched while it is stored, unless the cap may end in it."""
 AFTER_A_BUG = timedelta(minutes=5)
 
 
@@ -77,9 +75,12 @@ async def _cycle(ctx: Context, claim: Claim) -> datetime | None:
     if work is None:
         return None
     deadline = time.monotonic() + BUDGET.total_seconds()
-    if not await drain(ctx, claim, deadline=deadline):
-        return datetime.now(UTC)
-    if not work.imports:
+    if work.has_waiting:
+        if not await drain(ctx, claim, deadline=deadline):
+            return datetime.now(UTC)
+        # Who was let in took a part of the cap.
+        work = await cycle.work_of(claim)
+    if work is None or not work.imports:
         return None
     credentials = unseal_json(work.credentials, row=claim.external_account_id)
     service = ctx["services"].get(work.service)
@@ -89,7 +90,7 @@ async def _cycle(ctx: Context, claim: Claim) -> datetime | None:
         for due in work.imports:
             reading = await _open(ctx, claim, work, due, access)
             if reading is not None:
-                closing.push_async_callback(_close, reading)
+                closing.push_async_callback(pages.close, reading)
                 readings.append(reading)
         return await _take_turns(ctx, claim, work, readings, deadline=deadline)
 
@@ -102,13 +103,6 @@ def _access(claim: Claim, service: Service, client: httpx.AsyncClient, credentia
         external_account_id=claim.external_account_id,
         credentials=credentials,
     )
-
-
-async def _close(reading: Reading) -> None:
-    if reading.ahead is not None:
-        reading.ahead.cancel()
-        await asyncio.gather(reading.ahead, return_exceptions=True)
-    await reading.pages.aclose()
 
 
 async def _open(ctx: Context, claim: Claim, work: CycleWork, due: DueImport, access: Access | None) -> Reading | None:
@@ -134,12 +128,18 @@ async def _open(ctx: Context, claim: Claim, work: CycleWork, due: DueImport, acc
             message = "The stored credentials or criteria do not fit this version of Sluice. Reconnect, or edit them."
             await publish(ctx, await turns.fail(turn, RunError(code="CANNOT_START", message=message)))
             return None
-        await publish(ctx, await turns.begin(turn))
+        if due.has_run:
+            await publish(ctx, await turns.begin(turn))
     except TurnSuperseded:
         # What the edit asks for is done by the next cycle, which it asked for.
         return None
     return Reading(
-        turn=turn, connector=connector, pages=connector.pages(due.checkpoint), is_backfill=due.checkpoint is None
+        turn=turn,
+        connector=connector,
+        pages=connector.pages(due.checkpoint),
+        checkpoint=due.checkpoint,
+        is_backfill=due.checkpoint is None,
+        settled=due.is_settled,
     )
 
 
@@ -184,34 +184,6 @@ async def _turn_or_react(
         return Turned(again_at=datetime.now(UTC))
 
 
-class ReadingFailed(Exception):
-    """The connector raised `error`: whatever it is, it is not our database's."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-
-async def _next_page(claim: Claim, reading: Reading) -> Page | None:
-    if reading.ahead is None:
-        await cycle.renew(claim)
-        return await _read(reading)
-    # What was stored meanwhile was the sign of life.
-    ahead, reading.ahead = reading.ahead, None
-    return await ahead
-
-
-async def _read(reading: Reading) -> Page | None:
-    try:
-        async with asyncio.timeout(READ_TIMEOUT.total_seconds()):
-            return await anext(reading.pages, None)
-    except TimeoutError:
-        message = f"The service took longer than {READ_TIMEOUT.total_seconds():.0f} seconds for a page."
-        raise ReadingFailed(TransientError(message)) from None
-    except Exception as error:
-        raise ReadingFailed(error) from error
-
-
 async def _turn(ctx: Context, claim: Claim, reading: Reading, *, share: int) -> Turned:
     """Store what is due from the ledger, else a page, or as much of it as this turn's share of the cap allows."""
     # Nothing new is read before the last deletion is acted on, and the last due row is stored.
@@ -220,29 +192,37 @@ async def _turn(ctx: Context, claim: Claim, reading: Reading, *, share: int) -> 
         if stored is not None:
             await publish(ctx, stored.run)
             return Turned(goes_on=True)
-    stored = await ingest.store_due(reading.turn, allowance=share)
-    if stored is not None:
-        return await _after(ctx, claim, reading, stored, is_whole=stored.consumed > 0)
-    reading.settled = True
+        stored = await ingest.store_due(reading.turn, allowance=share)
+        if stored is not None:
+            return await _after(ctx, reading, stored, is_whole=stored.consumed > 0)
+        reading.settled = True
     if reading.page is None:
-        reading.page, reading.start = await _next_page(claim, reading), 0
-    page = reading.page
-    if page is None:
-        await _end(ctx, claim, reading, stopped_by=None)
-        return Turned()
-    if reading.ahead is None and page.wait is None and WORTH_FETCHING_AHEAD <= len(page.records) <= share:
-        reading.ahead = asyncio.create_task(_read(reading))
-    stored = await ingest.store_page(reading.turn, _incoming(page), start=reading.start, allowance=share)
+        reading.page, reading.start = await pages.take(claim, reading), 0
+    if reading.page is None:
+        reading.settled = await _end(ctx, reading, stopped_by=None)
+        return Turned(goes_on=not reading.settled)
+    page, incoming = reading.page
+    if pages.is_known(page, reading.checkpoint):
+        reading.page = None
+        return Turned(goes_on=True)
+    stored = await ingest.store_page(
+        reading.turn,
+        incoming,
+        start=reading.start,
+        allowance=share,
+        meanwhile=pages.fetch_ahead(reading, page) if len(page.records) <= share else None,
+    )
     reading.start += stored.consumed
     is_whole = reading.start == len(page.records)
+    reading.settled = not (stored.is_due or (is_whole and (page.deleted_ids or page.complete)))
     if is_whole:
-        reading.page, reading.settled = None, not (page.deleted_ids or page.complete)
+        reading.page, reading.checkpoint = None, page.checkpoint
         if page.wait is not None and not stored.in_review:
             return await _wait_for_page(ctx, reading, stored, page.wait)
-    return await _after(ctx, claim, reading, stored, is_whole=is_whole)
+    return await _after(ctx, reading, stored, is_whole=is_whole)
 
 
-async def _after(ctx: Context, claim: Claim, reading: Reading, stored: Stored, *, is_whole: bool) -> Turned:
+async def _after(ctx: Context, reading: Reading, stored: Stored, *, is_whole: bool) -> Turned:
     """Tell the watchers, and see whether a user or the cap ends the import's turns in this window."""
     if stored.in_review:
         # Also where a user asked to cancel: judging ends it.
@@ -253,29 +233,19 @@ async def _after(ctx: Context, claim: Claim, reading: Reading, stored: Stored, *
         return Turned(cap_left=stored.cap_left)
     await publish(ctx, stored.run)
     if not is_whole and stored.cap_left == 0:
-        await _end(ctx, claim, reading, stopped_by=RunStop.CAP)
+        await _end(ctx, reading, stopped_by=RunStop.CAP)
         return Turned(cap_left=0)
     return Turned(goes_on=True, cap_left=stored.cap_left)
 
 
-async def _end(ctx: Context, claim: Claim, reading: Reading, *, stopped_by: RunStop | None) -> None:
-    await publish(ctx, await turns.complete(reading.turn, stopped_by=stopped_by))
-    await cycle.answered(claim)
+async def _end(ctx: Context, reading: Reading, *, stopped_by: RunStop | None) -> bool:
+    """Whether it was the end: something may be due from the ledger by now."""
+    changed = await turns.complete(reading.turn, stopped_by=stopped_by)
+    await publish(ctx, changed)
+    return changed is not None
 
 
 async def _wait_for_page(ctx: Context, reading: Reading, stored: Stored, wait: timedelta) -> Turned:
-    until = datetime.now(UTC) + wait
+    until = await database.now() + bounded(wait)
     await publish(ctx, await turns.wait(reading.turn, until=until, reason=None))
     return Turned(again_at=until, cap_left=stored.cap_left)
-
-
-def _incoming(page: Page) -> Incoming:
-    return Incoming(
-        records=page.records,
-        fields=page.fields,
-        deleted_ids=page.deleted_ids,
-        checkpoint=page.checkpoint,
-        sweep=page.sweep,
-        complete=page.complete,
-        remaining=page.remaining,
-    )

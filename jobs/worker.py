@@ -17,7 +17,7 @@ from arq.typing import WorkerCoroutine
 from redis.exceptions import RedisError
 
 from connectors.base import Service
-from connectors.http import open_client
+from connectors.http_client import open_client
 from connectors.registry import SERVICES
 from domain import database, retention
 from domain.errors import Misconfigured

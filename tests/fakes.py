@@ -110,6 +110,9 @@ class FakeCatalogue:
     def renewal(self, service: str) -> Renewal | None:
         return None
 
+    def can_revoke(self, service: str) -> bool:
+        return service == "sample"
+
     async def revoke(self, service: str, credentials: Mapping[str, Any]) -> None:
         self.revoked.append(credentials)
         if self.refuses_to_revoke:

@@ -61,11 +61,12 @@ def demo(
     connects, imports and watches as any client of the API would. Cycles take seconds instead of 30 minutes.
     """
     started = time.monotonic()
+    cycle_seconds = CYCLE_SECONDS if once else WATCHED_CYCLE_SECONDS
     with (
         until_stopped(STOPPED_TOO_EARLY if once else 0),
         time_limit(LIMIT_SECONDS) if once else nullcontext(),
         listen(host, port) as listener,
-        _stage(service, listener, cycle_seconds=CYCLE_SECONDS if once else WATCHED_CYCLE_SECONDS) as stage,
+        _stage(service, listener, cycle_seconds=cycle_seconds) as stage,
     ):
         import_id = _create_import(stage)
         if not once:
@@ -73,7 +74,7 @@ def demo(
         _watch(stage, import_id, started=started, until_caught_up=once)
         result = result_of(stage.client, import_id)
         Console().print(summary(result, seconds=time.monotonic() - started))
-        broken = broken_promises(result, stage.sample.people, cap=CAP)
+        broken = broken_promises(result, stage.sample.people, cap=CAP, cycle_seconds=cycle_seconds)
         if broken:
             raise CannotRun("\n".join(["These numbers do not hold:", *broken]))
         say("All numbers hold.")

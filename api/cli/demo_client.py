@@ -58,6 +58,15 @@ class Run(_Answer):
     checks: int
     counts: Counts
     error: RunError | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it took; none while it is under way."""
+        if self.started_at is None or self.finished_at is None:
+            return 0.0
+        return (self.finished_at - self.started_at).total_seconds()
 
 
 class Cap(_Answer):

@@ -2,7 +2,7 @@
 
 RUN = """
 fragment Run on ImportRun {
-  id state stoppedBy checks
+  id state stoppedBy checks startedAt finishedAt
   counts { read created updated unchanged skipped waiting failed }
   error { code message }
 }

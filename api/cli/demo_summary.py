@@ -59,18 +59,20 @@ def result_of(client: Client, import_id: str) -> Result:
     )
 
 
-def broken_promises(result: Result, book: SampleBook, *, cap: int) -> list[str]:
+def broken_promises(result: Result, book: SampleBook, *, cap: int, cycle_seconds: float) -> list[str]:
     """Each equation that does not hold, with its numbers; none if all is well."""
-    equations = [*_of_runs(result.runs, cap), *_of_codes(result, book), *_of_contacts(result, book)]
+    equations = [*_of_runs(result.runs, cap, cycle_seconds), *_of_codes(result, book), *_of_contacts(result, book)]
     return [f"{claim}: {found}, expected {expected}" for claim, found, expected in equations if found != expected]
 
 
-def _of_runs(runs: Sequence[Run], cap: int) -> Iterator[Equation]:
+def _of_runs(runs: Sequence[Run], cap: int, cycle_seconds: float) -> Iterator[Equation]:
     for number, run in enumerate(runs, 1):
         counts = run.counts
+        # On a slow machine a run outlasts its window, and goes on under the cap of the next.
+        allowed = cap * (1 + round(run.seconds / cycle_seconds))
         yield f"run {number}: all outcomes together are what was read", _outcomes(counts), counts.read
         # No equation: at most the cap.
-        yield f"run {number}: contacts written under the cap", max(cap, counts.created + counts.updated), cap
+        yield f"run {number}: contacts written under the cap", max(allowed, counts.created + counts.updated), allowed
 
 
 def _of_codes(result: Result, book: SampleBook) -> Iterator[Equation]:

@@ -24,8 +24,8 @@ def adopt(values: Mapping[str, str]) -> None:
 
 
 def forget_settings() -> None:
-    """Let none of the user's settings apply: what is only shown must not reach what is real."""
-    for name in Settings.model_fields:
+    """Let no settings of the user apply, but whose pages may call: what is only shown must not reach what is real."""
+    for name in Settings.model_fields.keys() - {"cors_origins"}:
         os.environ.pop(f"{Settings.model_config['env_prefix']}{name}".upper(), None)
     for name in [name for name in os.environ if REGISTRATION.fullmatch(name)]:
         del os.environ[name]

@@ -6,30 +6,42 @@ from uuid import UUID
 from domain.database import Connection
 from domain.effects import ContactChange
 from domain.enums import ContactStatus
-from domain.ingest.decisions import Decision
+from domain.ingest.decisions import CREATED, Decision
+
+MADE = ContactChange(written=True)
 
 
 async def contact_changes(
-    connection: Connection, account_id: UUID, decisions: Sequence[Decision]
+    connection: Connection, account_id: UUID, decisions: Sequence[Decision], mailed: dict[UUID, int]
 ) -> Sequence[ContactChange]:
-    """What an ordinary change of these contacts would be announced as."""
+    """What an ordinary change of these contacts would be announced as; `mailed` as `mailed_lists` told before it."""
     turned = [d.contact.id for d in decisions if d.contact is not None and "status" in d.change.columns]
     subscriptions = await count_active_subscriptions(connection, account_id, turned)
     changes = []
     for decision in decisions:
-        if decision.cost and decision.contact is not None:
+        if decision.outcome is CREATED and not decision.change.lists:
+            changes.append(MADE)
+        elif decision.cost and decision.contact is not None:
             status, before = decision.status, decision.change.before.get("status")
             active = status is ContactStatus.ACTIVE
             joined = sum(active and each is ContactStatus.ACTIVE for _, each in decision.change.lists)
             others = subscriptions.get(decision.contact.id, 0) - joined
+            on = mailed.get(decision.contact.id, 0)
+            mailed[decision.contact.id] = on + joined
             changes.append(
                 ContactChange(
                     written=True,
                     joined=joined + (others if before is not None and active else 0),
-                    left=others if before is ContactStatus.ACTIVE and not active else 0,
+                    left=on if before is ContactStatus.ACTIVE and not active else 0,
                 )
             )
     return changes
+
+
+async def mailed_lists(connection: Connection, account_id: UUID, decisions: Sequence[Decision]) -> dict[UUID, int]:
+    """On how many lists those are mailed whom the decisions take from ACTIVE; to be asked before any list changes."""
+    turned = [d.contact.id for d in decisions if d.contact and d.change.before.get("status") is ContactStatus.ACTIVE]
+    return await count_active_subscriptions(connection, account_id, turned)
 
 
 async def count_active_subscriptions(

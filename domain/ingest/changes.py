@@ -11,12 +11,11 @@ from domain.enums import ContactStatus, OutcomeNote, OverwritePolicy
 from domain.fields import MISMATCH, KnownField, coerce, first_seen
 from domain.ingest.items import Item
 from domain.ingest.known import LIST, TAG, Draft, Entry, Known
-from domain.records import SourceConsent
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Change:
-    """What a contact gets: columns and field values to set, targets to add, and the values before."""
+    """What a contact gets: columns and field values to set, targets to add, and the values before. Never changed."""
 
     columns: Mapping[str, Any] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -39,6 +38,9 @@ class Change:
         if self.tags:
             after["tags"] = list(self.tags)
         return after
+
+
+NO_CHANGE = Change()
 
 
 def column_changes(item: Item, contact: Draft, base: Entry | None, known: Known) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def target_changes(
     lists = []
     for list_id in known.rules.list_ids:
         if (contact_id, LIST, list_id) not in known.targets:
-            word = SourceConsent(item.snapshot["consent"])
+            word = item.snapshot["consent"]
             decided = consent.status_of_new(word, suppressed=known.suppressed.get((email.key, list_id)))
             lists.append((list_id, consent.lower(decided.status, status)))
     tags = [tag_id for tag_id in known.rules.tag_ids if (contact_id, TAG, tag_id) not in known.targets]

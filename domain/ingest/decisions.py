@@ -7,12 +7,15 @@ from uuid import UUID
 
 from domain import consent
 from domain.enums import ContactStatus, LedgerState, Outcome, OutcomeCode
-from domain.ingest.changes import Change
+from domain.ingest.changes import NO_CHANGE, Change
 from domain.ingest.items import Item
 from domain.ingest.known import Draft, Entry
 
+# Python 3.11 takes longer to look up a member of an enum than to make an object.
+ACTIVE, CREATED, LINKED = ContactStatus.ACTIVE, Outcome.CREATED, LedgerState.LINKED
 
-@dataclass(slots=True, kw_only=True)
+
+@dataclass(slots=True)
 class Decision:
     """What becomes of one record. `repeated`: nothing is new, it is only counted.
 
@@ -24,11 +27,11 @@ class Decision:
     item: Item
     outcome: Outcome
     code: OutcomeCode | None = None
-    state: LedgerState = LedgerState.LINKED
+    state: LedgerState = LINKED
     email_key: str | None = None
     contact_id: UUID | None = None
     contact: Draft | None = None
-    change: Change = field(default_factory=Change)
+    change: Change = NO_CHANGE
     applied: Mapping[str, Any] | None = None
     repeated: bool = False
     entry: Entry | None = None
@@ -47,21 +50,20 @@ class Decision:
         """Whether it leaves an address that is not to be mailed; asked after it is applied."""
         if self.contact is None or self.contact.status not in consent.LOW:
             return False
-        return self.outcome is Outcome.CREATED or bool(self.change.columns.keys() & {"status", "email_key"})
+        return self.outcome is CREATED or bool(self.change.columns.keys() & {"status", "email_key"})
 
     @property
     def cost(self) -> int:
         """What it takes of the cap (R4)."""
-        return int(self.outcome is Outcome.CREATED or bool(self.change))
+        return int(self.outcome is CREATED or bool(self.change))
 
     @property
     def active_delta(self) -> int:
         """By how much it changes the number of ACTIVE contacts; asked before it is applied."""
         if self.contact is None:
             return 0
-        was = ContactStatus.UNCONFIRMED if self.outcome is Outcome.CREATED else self.contact.status
-        now = self.change.columns.get("status", self.contact.status)
-        return int(now is ContactStatus.ACTIVE) - int(was is ContactStatus.ACTIVE)
+        was_active = self.contact.status is ACTIVE and self.outcome is not CREATED
+        return int(self.change.columns.get("status", self.contact.status) is ACTIVE) - int(was_active)
 
 
 @dataclass(slots=True, kw_only=True)

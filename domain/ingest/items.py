@@ -9,7 +9,7 @@ import orjson
 
 from domain.emails import parse_email
 from domain.fields import is_storable_key
-from domain.records import FieldValue, Record
+from domain.records import Record
 
 DIGEST_BYTES = 16
 MAX_EXTERNAL_ID = 512
@@ -20,7 +20,7 @@ NUL_IN_JSON = b"\\u0000"
 """Or a backslash that somebody wrote before `u0000`."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Item:
     """One record, never changed. `forced` items come from the ledger, and are ingested though their digest is not new.
 
@@ -37,11 +37,12 @@ class Item:
 
 @dataclass(slots=True)
 class Sighting:
-    """A record as a page brings it: as much as it takes to tell whether it is news."""
+    """A record as a page brings it: as much as it takes to tell whether it is news. `item`: all of it, once made."""
 
     external_id: str
     digest: bytes
     record: Record
+    item: Item | None = None
 
 
 Identified = TypeVar("Identified", Sighting, Item)
@@ -57,7 +58,13 @@ def sighting_of(record: Record) -> Sighting:
 
 
 def item_of(seen: Sighting) -> Item:
-    """The record as an item; rejected where its text cannot be stored (a lone surrogate, a NUL character), or is huge."""
+    """The record as an item; rejected where its text cannot be stored (a lone surrogate, a NUL character) or is big."""
+    if seen.item is None:
+        seen.item = _item_of(seen)
+    return seen.item
+
+
+def _item_of(seen: Sighting) -> Item:
     record = seen.record
     snapshot = {
         "email": record.email,
@@ -65,7 +72,11 @@ def item_of(seen: Sighting) -> Item:
         "last_name": record.last_name,
         "phone": record.phone,
         "consent": record.consent,
-        "values": {key: _within_json(value) for key, value in record.values.items()},
+        # A number beyond 64 bits as text: the field decides whether it takes it.
+        "values": {
+            key: str(value) if isinstance(value, int) and not -(2**63) < value < 2**63 else value
+            for key, value in record.values.items()
+        },
     }
     try:
         encoded = orjson.dumps(snapshot, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
@@ -77,7 +88,7 @@ def item_of(seen: Sighting) -> Item:
     stored = orjson.loads(encoded)
     if NUL_IN_JSON in encoded and _contains_nul(stored):
         return _rejected(seen)
-    return Item(external_id=seen.external_id, snapshot=stored, json=encoded.decode(), digest=seen.digest)
+    return Item(seen.external_id, stored, encoded.decode(), seen.digest)
 
 
 def _rejected(seen: Sighting) -> Item:
@@ -119,11 +130,6 @@ def seen_values(items: Sequence[Item]) -> dict[str, list[str]]:
             if value not in (None, "", []) and is_storable_key(key):
                 seen.setdefault(key, []).append(item.external_id)
     return seen
-
-
-def _within_json(value: FieldValue) -> FieldValue:
-    """A number beyond 64 bits as text: the field decides whether it takes it."""
-    return str(value) if isinstance(value, int) and abs(value) >= 2**63 else value
 
 
 def _contains_nul(value: Any) -> bool:

@@ -46,7 +46,7 @@ class Entry:
     updated_at: datetime
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Draft:
     """A contact as it will be."""
 

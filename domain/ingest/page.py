@@ -1,12 +1,13 @@
 """Store a page: its records, their outcomes, the counts and the checkpoint in one transaction, or nothing (R14)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from domain import database, fields, reviews, sweeps
+from domain import database, fields, reviews, sweeps, turns
+from domain.emails import parse_email
 from domain.enums import DeletionPolicy, LedgerState
 from domain.fields import KnownField
 from domain.ingest import deletions
@@ -34,20 +35,37 @@ class Incoming:
     sweep: bool = False
     complete: bool = False
     remaining: int | None = None
+    sightings: list[Sighting] = field(init=False, default_factory=list)
+
+    def prepare(self, *, as_news: bool) -> None:
+        """Do what can be done with the records alone; `as_news` where most of them will be."""
+        self.sightings.extend(sighting_of(record) for record in self.records[len(self.sightings) :])
+        if as_news:
+            for each in self.sightings:
+                parse_email(item_of(each).snapshot.get("email") or "")
 
 
-async def store_page(turn: Turn, page: Incoming, *, start: int = 0, allowance: int | None = None) -> Stored:
+async def store_page(
+    turn: Turn,
+    page: Incoming,
+    *,
+    start: int = 0,
+    allowance: int | None = None,
+    meanwhile: Callable[[], None] | None = None,
+) -> Stored:
     """Store the page's records from `start` on, as far as the cap, the turn's `allowance` and 500 reach.
 
     The checkpoint moves when the last record is stored. Storing a page again changes nothing, so a retried one is
-    harmless. What the guard against accidents stops is not stored: then the import waits for review. Raises
-    LeaseLost or TurnSuperseded where the page must be dropped.
+    harmless. What the guard against accidents stops is not stored: then the import waits for review. `meanwhile` is
+    called, maybe more than once, when PostgreSQL gets busy with the page for long. Raises LeaseLost or TurnSuperseded
+    where the page must be dropped.
     """
-    sightings = distinct([sighting_of(record) for record in page.records[start : start + MAX_RECORDS]])
+    page.prepare(as_news=False)
+    sightings = distinct(page.sightings[start : start + MAX_RECORDS])
     reaches_end = start + len(sightings) == len(page.records)
 
     async def work(storing: Storing) -> Stored:
-        storing.guard = Guard.of(storing.rules.guard)
+        storing.guard, storing.meanwhile = Guard.of(storing.rules.guard), meanwhile
         # Unsubscribing whom the source deleted changes the number of ACTIVE contacts.
         storing.lock_account |= bool(page.deleted_ids) and storing.rules.deletion_policy is DeletionPolicy.UNSUBSCRIBE
         stored = await _store_news(storing, sightings, allowance_of(storing.rules, allowance))
@@ -68,6 +86,8 @@ async def _store_news(storing: Storing, sightings: Sequence[Sighting], allowance
     """Store what is news, as far as `allowance` reaches; what is not, up to there, is only counted."""
     states = await load_repeated(storing.connection, storing.turn, sightings)
     news = [index for index, state in enumerate(states) if state is None]
+    if not news and storing.meanwhile is not None:
+        storing.meanwhile()
     if storing.guard:
         storing.guard.figures.known += states.count(LedgerState.LINKED)
     stored = await store(storing, [item_of(sightings[index]) for index in news], allowance) if news else Stored()
@@ -83,6 +103,8 @@ async def _ensure_fields(
     turn: Turn, sightings: Sequence[Sighting], specs: Mapping[str, FieldSpec]
 ) -> Mapping[str, KnownField]:
     """The fields that the page's changed records need, made before the page's transaction."""
+    if not sightings:
+        return {}
     known = await fields.load(turn.account_id, turn.service)
     keys = set[str]().union(*(each.record.values for each in sightings))
     if all(key in known and known[key].first_seen_in is None for key in keys):
@@ -114,9 +136,9 @@ async def _keep_place(storing: Storing, page: Incoming, stored: Stored, *, is_wh
         await sweeps.add(storing.connection, storing.turn, stored.new_ids)
     remaining = None if page.remaining is None else page.remaining + len(page.records) - start - stored.consumed
     guard = storing.guard.to_json() if storing.guard else {}
-    await storing.connection.execute(
-        "UPDATE automatic_import SET checkpoint = coalesce($3, checkpoint), guard = $4,"
-        " source_remaining = $5 WHERE account_id = $1 AND id = $2",
+    stored.is_due = await storing.connection.fetchval(
+        "UPDATE automatic_import i SET checkpoint = coalesce($3, checkpoint), guard = $4, source_remaining = $5"
+        f" WHERE account_id = $1 AND id = $2 RETURNING {turns.IS_DUE}",
         storing.turn.account_id, storing.turn.automatic_import_id,
         orjson.dumps(page.checkpoint).decode() if is_whole else None, orjson.dumps(guard).decode(), remaining,
     )  # fmt: skip

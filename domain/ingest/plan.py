@@ -13,8 +13,8 @@ from domain import consent
 from domain.database import new_id
 from domain.emails import Email, parse_email
 from domain.enums import ContactStatus, LedgerState, Outcome, OutcomeCode, OutcomeNote
-from domain.ingest.changes import Change, column_changes, target_changes, value_changes
-from domain.ingest.decisions import OUTCOME_OF, Decision, Plan
+from domain.ingest.changes import NO_CHANGE, Change, column_changes, target_changes, value_changes
+from domain.ingest.decisions import ACTIVE, CREATED, LINKED, OUTCOME_OF, Decision, Plan
 from domain.ingest.items import Item
 from domain.ingest.known import LIST, TAG, Draft, Entry, Known
 from domain.records import SourceConsent
@@ -40,7 +40,7 @@ def plan(items: Sequence[Item], known: Known, *, allowance: int) -> Plan:
             break
         result.cost += cost
         result.active_delta += active_delta
-        if decision.code is OutcomeCode.CONTACT_LIMIT and not decision.repeated:
+        if decision.code is not None and decision.code is OutcomeCode.CONTACT_LIMIT and not decision.repeated:
             result.held_back += 1
             result.lacks_room |= result.cost < allowance
         result.decisions.append(decision)
@@ -63,8 +63,8 @@ def _keep_current(decision: Decision, known: Known) -> None:
     """Let the next record see what this one does."""
     external_id = decision.item.external_id
     entry = known.entries.get(external_id)
-    holds = decision.email_key if decision.state is LedgerState.LINKED else None
-    if entry is not None and entry.email_key not in (None, holds) and (entry.state is LedgerState.LINKED or entry.due):
+    holds = decision.email_key if decision.state is LINKED else None
+    if entry is not None and entry.email_key not in (None, holds) and (entry.state is LINKED or entry.due):
         if known.holders.get(entry.email_key) == external_id:
             del known.holders[entry.email_key]
         known.released[external_id] = entry.email_key
@@ -73,12 +73,11 @@ def _keep_current(decision: Decision, known: Known) -> None:
     contact, change = decision.contact, decision.change
     if contact is None:
         return
-    if decision.outcome is Outcome.CREATED:
+    if decision.outcome is CREATED:
         known.contacts[contact.id] = known.by_key[contact.email_key] = contact
     elif change.columns or change.values:
         if "email_key" in change.columns:
-            known.by_key.pop(contact.email_key, None)
-            known.by_key[change.columns["email_key"]] = contact
+            _move(contact, change.columns["email_key"], known)
         for name, value in change.columns.items():
             setattr(contact, name, value)
         contact.field_values |= change.values
@@ -87,6 +86,14 @@ def _keep_current(decision: Decision, known: Known) -> None:
     if change.lists or change.tags:
         known.targets |= {(contact.id, LIST, list_id) for list_id, _ in change.lists}
         known.targets |= {(contact.id, TAG, tag_id) for tag_id in change.tags}
+
+
+def _move(contact: Draft, email_key: str, known: Known) -> None:
+    known.by_key.pop(contact.email_key, None)
+    if contact.status in consent.LOW:
+        # It stays with the address (R9), also for whoever comes to it in this page.
+        known.suppressed[contact.email_key, None] = contact.status
+    known.by_key[email_key] = contact
 
 
 def decide(item: Item, known: Known) -> Decision:
@@ -184,34 +191,27 @@ def _moved(entry: Entry | None, email: Email) -> bool:
 def _create(item: Item, entry: Entry | None, email: Email, known: Known) -> Decision:
     if email.key in known.tombstones:
         return _deleted_here(item, entry, email)
-    decided = consent.status_of_new(
-        SourceConsent(item.snapshot["consent"]), suppressed=known.suppressed.get((email.key, None))
-    )
-    if decided.status is ContactStatus.ACTIVE and known.room < 1:
+    snapshot = item.snapshot
+    decided = consent.status_of_new(snapshot["consent"], suppressed=known.suppressed.get((email.key, None)))
+    if known.room < 1 and decided.status is ACTIVE:
         return _not_applied(item, entry, Outcome.WAITING, OutcomeCode.CONTACT_LIMIT, email)
     values, _, notes = value_changes(item, None, None, known)
+    # By position: by keyword each costs twice as much, for every record of a first import.
     contact = Draft(
-        id=new_id(),
-        email=email.address,
-        email_key=email.key,
-        first_name=item.snapshot["first_name"] or None,
-        last_name=item.snapshot["last_name"] or None,
-        phone=item.snapshot["phone"] or None,
-        status=decided.status,
-        field_values={key: value for key, value in values.items() if value is not None},
+        new_id(),
+        email.address,
+        email.key,
+        snapshot["first_name"] or None,
+        snapshot["last_name"] or None,
+        snapshot["phone"] or None,
+        decided.status,
+        values,
     )
     lists, tags = target_changes(item, email, contact.id, decided.status, known)
     if decided.protected:
         notes = [*notes, OutcomeNote.PROTECTED]
-    return Decision(
-        item=item,
-        outcome=Outcome.CREATED,
-        email_key=email.key,
-        contact_id=contact.id,
-        contact=contact,
-        change=Change(lists=lists, tags=tags, notes=notes),
-        entry=entry,
-    )
+    change = Change(lists=lists, tags=tags, notes=notes) if lists or tags or notes else NO_CHANGE
+    return Decision(item, CREATED, None, LINKED, email.key, contact.id, contact, change, entry=entry)
 
 
 def _update(

@@ -31,20 +31,19 @@ class Rules:
     guard: Mapping[str, Any]
 
 
+RULES = """,
+    i.name_policy, i.phone_policy, i.deletion_policy, i.deletion_tag_id, i.guard::text,
+    (SELECT email_hash_key FROM account WHERE id = e.account_id),
+    ARRAY(SELECT list_id FROM automatic_import_list t
+        WHERE t.account_id = i.account_id AND t.automatic_import_id = i.id) AS list_ids,
+    ARRAY(SELECT tag_id FROM automatic_import_tag t
+        WHERE t.account_id = i.account_id AND t.automatic_import_id = i.id) AS tag_ids
+"""
+
+
 async def load_rules(connection: Connection, turn: Turn) -> Rules:
     """Hold the turn, and read the import's settings."""
-    window_used = await turns.hold(connection, turn)
-    row = await connection.fetchrow(
-        """
-        SELECT i.name_policy, i.phone_policy, i.deletion_policy, i.deletion_tag_id, i.guard::text, a.email_hash_key,
-            ARRAY(SELECT list_id FROM automatic_import_list t
-                WHERE t.account_id = i.account_id AND t.automatic_import_id = i.id) AS list_ids,
-            ARRAY(SELECT tag_id FROM automatic_import_tag t
-                WHERE t.account_id = i.account_id AND t.automatic_import_id = i.id) AS tag_ids
-        FROM automatic_import i JOIN account a ON a.id = i.account_id WHERE i.account_id = $1 AND i.id = $2
-        """,
-        turn.account_id, turn.automatic_import_id,
-    )  # fmt: skip
+    row = await turns.hold(connection, turn, reading=RULES)
     return Rules(
         account_id=turn.account_id,
         external_account_id=turn.external_account_id,
@@ -53,7 +52,7 @@ async def load_rules(connection: Connection, turn: Turn) -> Rules:
         phone_policy=OverwritePolicy(row["phone_policy"]),
         list_ids=row["list_ids"],
         tag_ids=row["tag_ids"],
-        window_used=window_used,
+        window_used=row["window_used"],
         unstable_ids=turn.unstable_ids,
         deletion_policy=DeletionPolicy(row["deletion_policy"]),
         deletion_tag_id=row["deletion_tag_id"],

@@ -35,7 +35,8 @@ ATTEMPTS = 5
 class Stored:
     """How far a page was stored. `consumed` < its records: the rest waits for the next turn, or the next window.
 
-    `in_review`: the import was stopped for somebody to judge (R16, and the guard against accidents).
+    `in_review`: the import was stopped for somebody to judge (R16, and the guard against accidents). `is_due`: ledger
+    rows come before the next page.
     """
 
     consumed: int = 0
@@ -47,16 +48,19 @@ class Stored:
     run: RunChanged | None = None
     cancelled: bool = False
     in_review: bool = False
+    is_due: bool = False
     cap_left: int = 0
 
     @classmethod
     def of(cls, plan: Plan, known: Known) -> Self:
         """What a plan comes to, once it is written."""
+        outcomes = [decision.outcome for decision in plan.decisions]
+        noted = [decision.change.notes for decision in plan.decisions if decision.change.notes]
         return cls(
             consumed=len(plan.decisions),
             cost=plan.cost,
-            counts=Counter(decision.outcome for decision in plan.decisions),
-            protected=sum(OutcomeNote.PROTECTED in decision.change.notes for decision in plan.decisions),
+            counts=Counter({outcome: number for outcome in Outcome if (number := outcomes.count(outcome))}),
+            protected=sum(OutcomeNote.PROTECTED in notes for notes in noted),
             new_ids=[d.item.external_id for d in plan.decisions if d.item.external_id not in known.entries],
         )
 
@@ -79,7 +83,7 @@ class Storing:
     """One transaction that stores for a turn; `run_id` is known as soon as something needs it.
 
     `run_is_given`: it was not opened for this page. `draining`: the records are those at the head of the waiting
-    room, for whom the room is.
+    room, for whom the room is. `meanwhile` is called when PostgreSQL gets busy for long.
     """
 
     connection: Connection
@@ -91,6 +95,7 @@ class Storing:
     run_id: UUID | None = None
     run_is_given: bool = False
     draining: bool = False
+    meanwhile: Callable[[], None] | None = None
 
 
 async def in_transaction(
@@ -185,6 +190,8 @@ async def _write(storing: Storing, decided: Plan, known: Known) -> Effects:
     storing.run_id = storing.run_id or await import_runs.open_for_news(
         storing.connection, storing.turn.account_id, storing.turn.automatic_import_id
     )
+    if storing.meanwhile is not None:
+        storing.meanwhile()
     return announce(
         Origin.AUTOMATIC_IMPORT, await write(storing.connection, storing.turn, storing.run_id, decided, known)
     )
@@ -201,14 +208,11 @@ async def count(storing: Storing, stored: Stored) -> Stored:
         timedelta(seconds=settings().lease_seconds), turn.lease_token,
     )  # fmt: skip
     if stored.consumed:
-        run_id = storing.run_id or await import_runs.open_for_repeats(
-            connection, turn.account_id, turn.automatic_import_id
-        )
         stored.run, stored.cancelled = await import_runs.count(
             connection,
             account_id=turn.account_id,
             automatic_import_id=turn.automatic_import_id,
-            run_id=run_id,
+            run_id=storing.run_id,
             counts=stored.counts,
             protected=stored.protected,
             silenced=stored.silenced,

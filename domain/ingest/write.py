@@ -1,17 +1,18 @@
 """Write a page's decisions: a few statements over arrays, however many records."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
 import orjson
 
-from domain import contact_limit, suppressions
+from domain import consent, contact_limit, suppressions
 from domain.database import Connection, new_id
 from domain.effects import ContactChange
 from domain.enums import ContactStatus, Outcome, OutcomeCode
-from domain.ingest.changed import contact_changes
-from domain.ingest.decisions import Decision, Plan
+from domain.ingest.changed import contact_changes, mailed_lists
+from domain.ingest.decisions import CREATED, Decision, Plan
 from domain.ingest.known import Draft, Known
 from domain.records import SourceConsent
 from domain.turns import Turn
@@ -27,19 +28,22 @@ async def write(connection: Connection, turn: Turn, run_id: UUID, plan: Plan, kn
     Returns what happened to contacts.
     """
     new = [decision for decision in plan.decisions if not decision.repeated]
+    changed = [decision for decision in new if decision.change.columns or decision.change.values]
     await _release(connection, turn, known)
     await _keep_consent(connection, turn.account_id, new)
-    await _move_addresses(connection, turn.account_id, new)
+    await _move_addresses(connection, turn.account_id, changed)
     await _store_records(connection, turn, run_id, new)
-    await _update_contacts(connection, turn.account_id, new)
-    await _keep_subscriptions(connection, turn.account_id, new, known)
+    await _update_contacts(connection, turn.account_id, changed)
+    mailed = await mailed_lists(connection, turn.account_id, changed)
+    await _decline(connection, turn.account_id, new)
+    await _confirm(connection, turn.account_id, changed, known)
     await _add_targets(connection, turn.account_id, new)
     await _suppress(connection, turn.account_id, new)
     await name_successors(connection, turn, known.released.values())
     await contact_limit.count_active(connection, turn.account_id, plan.active_delta)
     if known.queued or plan.held_back:
         await _tell_waiting(connection, turn.account_id, new)
-    return await contact_changes(connection, turn.account_id, new)
+    return await contact_changes(connection, turn.account_id, new, mailed)
 
 
 async def _tell_waiting(connection: Connection, account_id: UUID, decisions: Sequence[Decision]) -> None:
@@ -68,10 +72,11 @@ async def _keep_consent(connection: Connection, account_id: UUID, decisions: Seq
     moved = [d.contact.id for d in decisions if d.contact and "email_key" in d.change.columns]
     if moved:
         await suppressions.suppress_contacts(connection, account_id, moved)
-    gone = {d.gone_key: d.item.snapshot["consent"] for d in decisions if d.gone_key is not None}
+    gone = [(d.gone_key, d.item.snapshot["consent"]) for d in decisions if d.gone_key is not None]
     if gone:
-        await suppressions.bury(connection, account_id, list(gone))
-        denied = [key for key, word in gone.items() if word == SourceConsent.DENIED]
+        await suppressions.bury(connection, account_id, [key for key, _ in gone])
+        # One record's word is enough, whatever another one of that address says.
+        denied = [key for key, word in gone if word == SourceConsent.DENIED]
         await suppressions.suppress(connection, account_id, {(key, None): ContactStatus.UNSUBSCRIBED for key in denied})
 
 
@@ -127,14 +132,14 @@ async def _store_records(connection: Connection, turn: Turn, run_id: UUID, decis
         STORE, turn.account_id, turn.external_account_id, turn.automatic_import_id, turn.revision, run_id,
         [_decided(decision) for decision in decisions],
     )  # fmt: skip
-    if inserted != sum(decision.outcome is Outcome.CREATED for decision in decisions):
+    if inserted != sum(decision.outcome is CREATED for decision in decisions):
         raise ContactAppeared
 
 
 def _decided(decision: Decision) -> tuple[object, ...]:
     """The decision as the type `decided_record`."""
     item, change, contact, outcome = decision.item, decision.change, decision.contact, decision.outcome
-    created = contact if outcome is Outcome.CREATED else None
+    created = contact if outcome is CREATED else None
     return (
         item.external_id, decision.contact_id, decision.email_key, item.json, item.digest,
         orjson.dumps(decision.applied).decode() if decision.applied is not None else None,
@@ -144,7 +149,7 @@ def _decided(decision: Decision) -> tuple[object, ...]:
         orjson.dumps(change.notes).decode() if change.notes else "[]",
         orjson.dumps(change.before).decode() if change.before else None,
         # A contact that was created is undone as a whole; what became of an updated one has to be compared.
-        orjson.dumps(change.after, default=str).decode() if outcome is Outcome.UPDATED else None,
+        orjson.dumps(change.after, default=str).decode() if outcome is UPDATED else None,
     )  # fmt: skip
 
 
@@ -154,18 +159,13 @@ def _new_contact(contact: Draft) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+UPDATED = Outcome.UPDATED
 NOT_CREATED = (None,) * 6
 
 
 async def _update_contacts(connection: Connection, account_id: UUID, decisions: Sequence[Decision]) -> None:
     """Each contact once, as it ends up: two records of a page may have changed the same one."""
-    changed = {
-        decision.contact.id: decision.contact
-        for decision in decisions
-        if decision.contact is not None
-        and decision.outcome is not Outcome.CREATED
-        and (decision.change.columns or decision.change.values)
-    }
+    changed = {decision.contact.id: decision.contact for decision in decisions if decision.contact is not None}
     if changed:
         await connection.execute(
             """
@@ -189,19 +189,24 @@ def _field_values(contact: Draft) -> str:
     return orjson.dumps({key: value for key, value in contact.field_values.items() if value is not None}).decode()
 
 
-async def _keep_subscriptions(
-    connection: Connection, account_id: UUID, decisions: Sequence[Decision], known: Known
-) -> None:
-    """What an address declined list by list counts for whoever moves to it; a confirmation counts for the lists too.
-
-    Only for the lists of the import: what others wait for is not confirmed by this source.
-    """
-    moved = {d.contact.email_key: d.contact.id for d in decisions if d.contact and "email_key" in d.change.columns}
-    declined = [
-        (moved[key], list_id, status.value)
-        for (key, list_id), status in known.suppressed.items()
-        if key in moved and list_id is not None
-    ]
+async def _decline(connection: Connection, account_id: UUID, decisions: Sequence[Decision]) -> None:
+    """What an address declined list by list counts for whoever comes to it, also where it was left in this page."""
+    if not any("email_key" in d.change.columns for d in decisions):
+        return
+    came = {
+        d.contact.email_key: d
+        for d in decisions
+        if d.contact and (d.outcome is CREATED or "email_key" in d.change.columns)
+    }
+    low = await suppressions.load(connection, account_id, came)
+    for decision in came.values():
+        if decision.change.lists:
+            lists = [
+                (list_id, consent.lower(status, low.get((decision.email_key or "", list_id))))
+                for list_id, status in decision.change.lists
+            ]
+            decision.change = replace(decision.change, lists=lists)
+    declined = [(came[key].contact_id, list_id, status.value) for (key, list_id), status in low.items() if list_id]
     if declined:
         await connection.execute(
             "UPDATE subscription s SET status = u.status, updated_at = now()"
@@ -210,6 +215,10 @@ async def _keep_subscriptions(
             " AND s.status IN ('ACTIVE', 'UNCONFIRMED')",
             account_id, *zip(*declined, strict=True),
         )  # fmt: skip
+
+
+async def _confirm(connection: Connection, account_id: UUID, decisions: Sequence[Decision], known: Known) -> None:
+    """A confirmation counts for the import's lists too, not for what others wait for."""
     confirmed = [
         d.contact_id
         for d in decisions

@@ -15,11 +15,12 @@ from starlette.applications import Starlette
 
 from api.app import create_app
 from api.node import global_id
-from domain import database, retention
+from domain import database, retention, service_authorizations
 from domain.credentials import key_ring, new_key, unseal_json
 from domain.enums import ExternalAccountHealth
-from domain.models import ApiToken, AuditEntry, ExternalAccount, ServiceAuthorizationAttempt
+from domain.models import Account, ApiToken, AuditEntry, ExternalAccount, ServiceAuthorizationAttempt
 from domain.settings import client_registration, settings
+from tests.api import returning
 from tests.api.conftest import Client, make_client
 from tests.api.live import bind
 from tests.configuration import Configure
@@ -52,9 +53,14 @@ async def started(client: Client, catalogue: FakeCatalogue, **values: Any) -> tu
     return payload["serviceAuthorization"]["id"], catalogue.attempts[-1].state
 
 
-async def come_back(client: Client, **answer: str) -> httpx.Response:
+async def arrive(client: Client, **answer: str) -> httpx.Response:
     """The user's browser, sent back by the service: it has no token."""
     return await client.http.get("/oauth/callback", params=answer)
+
+
+async def come_back(client: Client, **answer: str) -> httpx.Response:
+    """The same, and the user goes on where they are asked."""
+    return await returning.come_back(client.http, httpx.URL("/oauth/callback", params=answer))
 
 
 async def look(client: Client, attempt_id: str) -> Any:
@@ -130,12 +136,73 @@ async def test_an_attempt_keeps_no_secret_in_the_clear_and_none_once_it_is_used(
     assert "good" not in after
 
 
+QUESTION = (
+    200,
+    "Connect Sample?",
+    ["Its contacts will be read for the account Acme. Go on only if you have just asked for that yourself."],
+)
+
+
+async def test_nothing_is_connected_before_the_user_saw_to_which_account_and_went_on(
+    client: Client, catalogue: FakeCatalogue
+) -> None:
+    await Account.filter(id=client.account_id).update(name="Acme")
+    attempt_id, state = await started(client, catalogue)
+
+    pages = [await arrive(client, code="good", state=state, scope='"a" & <b>') for _ in range(2)]
+    still = await look(client, attempt_id)
+    nothing = (list(catalogue.answers), await ExternalAccount.all().count())
+    connected = await client.http.post("/oauth/callback", data=returning.asked(pages[0]))
+
+    assert [told(page) for page in pages] == [QUESTION, QUESTION]
+    assert returning.asked(pages[0]) == {"code": "good", "state": state, "scope": '"a" & <b>'}
+    assert (still["state"], nothing) == ("PENDING", ([], 0))
+    assert told(connected) == CONNECTED
+    assert catalogue.answers == [{"code": "good", "scope": '"a" & <b>'}]
+
+
+async def test_a_refusal_needs_no_button_and_brings_nothing_else_along(
+    client: Client, catalogue: FakeCatalogue
+) -> None:
+    attempt_id, state = await started(client, catalogue)
+
+    page = await arrive(client, error="access_denied", code="good", token="good", state=state)
+
+    assert (page.status_code, returning.asked(page)) == (400, None)
+    assert catalogue.answers == [{"error": "access_denied"}]
+    assert (await look(client, attempt_id))["state"] == "FAILED"
+
+
+async def test_what_came_back_leaves_the_address_before_anything_else_runs(
+    client: Client, catalogue: FakeCatalogue
+) -> None:
+    _, first = await started(client, catalogue)
+    _, second = await started(client, catalogue)
+    _, third = await started(client, catalogue)
+
+    pages = [
+        await arrive(client, code="good", state=first),
+        await come_back(client, code="good", state=first),
+        await arrive(client, error="access_denied", state=second),
+        await arrive(client, state=third),
+        await arrive(client, success="1", user_id=third),
+        await arrive(client, code="good", state="x"),
+    ]
+
+    begins = 'const came = location.href;\nhistory.replaceState(null, "", location.pathname);\n'
+    scripts = [re.findall(r'<script nonce="[^"]+">\s*(.*?)</script>', page.text, re.DOTALL) for page in pages]
+    assert [(len(found), found[0].startswith(begins)) for found in scripts] == [(1, True)] * 6
+
+
 async def test_pages_say_all_they_need_themselves_and_are_kept_by_nobody(
     client: Client, catalogue: FakeCatalogue
 ) -> None:
     attempt_id, state = await started(client, catalogue)
+    question = await arrive(client, code="good", state=state)
     page = await come_back(client, code="good", state=state)
 
+    assert (question.headers["Cache-Control"], question.headers["Referrer-Policy"]) == ("no-store", "no-referrer")
+    assert "frame-ancestors 'none'" in question.headers["Content-Security-Policy"]
     [nonce] = set(re.findall(r'nonce="([^"]+)"', page.text))
     policy = page.headers["Content-Security-Policy"]
     assert policy == (
@@ -212,6 +279,37 @@ async def test_who_comes_back_late_is_told_so_and_connects_nothing(client: Clien
     assert told(await come_back(client, code="good", state=state)) == LATE
     assert (await look(client, attempt_id))["state"] == "EXPIRED"
     assert (catalogue.answers, await ExternalAccount.all().count()) == ([], 0)
+
+
+async def test_a_state_that_is_found_a_day_later_says_nothing_any_more(
+    client: Client, catalogue: FakeCatalogue
+) -> None:
+    attempt_id, state = await started(client, catalogue)
+    await come_back(client, code="good", state=state)
+    attempts, now = ServiceAuthorizationAttempt.all(), datetime.now(UTC)
+
+    await attempts.update(expires_at=now - timedelta(hours=23))
+    assert told(await come_back(client, code="good", state=state)) == CONNECTED
+    await attempts.update(expires_at=now - timedelta(hours=25))
+    assert told(await come_back(client, code="good", state=state)) == UNKNOWN
+    assert (await look(client, attempt_id))["state"] == "COMPLETED"
+
+
+async def test_what_is_connected_and_what_its_attempt_says_are_stored_together(
+    client: Client, catalogue: FakeCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt_id, state = await started(client, catalogue)
+
+    def away(*_: object) -> Any:
+        raise ConnectionError
+
+    monkeypatch.setattr(service_authorizations, "_attempt", away)
+    with pytest.raises(ConnectionError):
+        await come_back(client, code="good", state=state)
+
+    assert (await ExternalAccount.all().count(), await AuditEntry.all().count()) == (0, 0)
+    await ServiceAuthorizationAttempt.all().update(expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    assert (await look(client, attempt_id))["state"] == "EXPIRED"
 
 
 @pytest.mark.parametrize("forge", ["", "x", "é", lambda state: state[:-2] + "AA", lambda state: state[4:]])
@@ -338,6 +436,28 @@ async def test_a_key_that_the_shop_posts_is_taken_and_its_owner_sees_it_connecte
     assert told(owner) == CONNECTED
 
 
+async def test_an_owner_who_is_back_before_the_key_waits_for_it(client: Client, catalogue: FakeCatalogue) -> None:
+    _, state = await started(client, catalogue)
+    early = await arrive(client, success="1", user_id=state)
+    posted = await client.http.post("/oauth/callback", json={"user_id": state, "code": "good"})
+    [field] = re.findall(r'name="state" value="(.*?)"', early.text)
+    later = await arrive(client, success="1", state=field)
+
+    assert (told(early), returning.asked(early)) == ((202, "Connecting Sample", ["This takes a moment."]), None)
+    assert '<form method="get" action="?" hidden>' in early.text
+    assert posted.json() == {"status": "connected"}
+    assert told(later) == CONNECTED
+
+
+async def test_an_owner_who_declines_is_shown_so_without_being_asked(client: Client, catalogue: FakeCatalogue) -> None:
+    attempt_id, state = await started(client, catalogue)
+
+    page = await arrive(client, success="0", user_id=state)
+
+    assert (page.status_code, catalogue.answers) == (400, [{"success": "0"}])
+    assert (await look(client, attempt_id))["state"] == "FAILED"
+
+
 async def test_a_shop_whose_key_is_not_taken_is_told_so(client: Client, catalogue: FakeCatalogue) -> None:
     _, state = await started(client, catalogue)
     refused = await client.http.post("/oauth/callback", json={"user_id": state, "consumer_key": "ck_1"})
@@ -351,23 +471,21 @@ async def test_a_shop_whose_key_is_not_taken_is_told_so(client: Client, catalogu
     assert (broken.status_code, broken.json()) == (404, {"error": UNKNOWN[2][0]})
 
 
-async def test_what_a_service_puts_into_a_fragment_is_posted_by_the_page_that_finds_it(
+async def test_what_a_service_puts_into_a_fragment_is_added_to_the_same_question(
     client: Client, catalogue: FakeCatalogue
 ) -> None:
+    await Account.filter(id=client.account_id).update(name="Acme")
     attempt_id, state = await started(client, catalogue)
-    page = await come_back(client, state=state)
+    page = await arrive(client, state=state)
     still = await look(client, attempt_id)
-    posted = await client.http.post("/oauth/callback", data={"code": "good", "state": state})
+    connected = await returning.come_back(client.http, f"/oauth/callback?state={state}#code=good")
 
-    assert told(page) == (
-        200,
-        "Connecting",
-        ["If nothing happens, the service sent nothing back. Close this window and connect again."],
-    )
-    assert "location.hash" in page.text
-    assert state not in page.text
+    nothing = "If there is no button, the service sent nothing back. Close this window and connect again."
+    assert told(page) == (200, "Connect Sample?", [*QUESTION[2], nothing])
+    assert (returning.asked(page), '<form method="post" action="?" hidden>' in page.text) == ({"state": state}, True)
+    assert "new URL(came).hash" in page.text
     assert still["state"] == "PENDING"
-    assert told(posted) == CONNECTED
+    assert told(connected) == CONNECTED
     assert catalogue.answers == [{"code": "good"}]
 
 
@@ -471,22 +589,32 @@ async def test_without_a_public_url_only_this_machine_is_come_back_to(
 
 
 async def test_an_access_log_of_the_server_holds_neither_code_nor_state(
-    client: Client, app: Starlette, catalogue: FakeCatalogue, caplog: pytest.LogCaptureFixture
+    client: Client,
+    app: Starlette,
+    catalogue: FakeCatalogue,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, state = await started(client, catalogue)
     caplog.set_level(logging.DEBUG)
+    # A server without an access log, of a test before, silenced it for good.
+    caplog.set_level(logging.DEBUG, "uvicorn.access")
+    monkeypatch.setattr(logging.getLogger("uvicorn.access"), "propagate", False)
+    monkeypatch.setattr(logging.getLogger("uvicorn.access"), "handlers", [caplog.handler])
     # Not as we configure it, which writes none.
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", access_log=True, log_config=None))
     with bind() as listener:
         running = asyncio.create_task(server._serve([listener]))
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}") as http:
-            page = await http.get("/oauth/callback", params={"code": "good", "state": state})
+            page = await returning.come_back(http, f"/oauth/callback?code=good&state={state}")
         server.should_exit = True
         await running
 
-    [line] = [record.getMessage() for record in caplog.records if record.name == "uvicorn.access"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.access"]
     assert told(page) == CONNECTED
-    assert re.sub(r"127\.0\.0\.1:\d+", "somebody", line) == 'somebody - "GET /oauth/callback HTTP/1.1" 200'
+    assert [line.partition(" - ")[2] for line in lines] == [
+        f'"{method} /oauth/callback HTTP/1.1" 200' for method in ("GET", "POST")
+    ]
     assert state not in "".join(record.getMessage() for record in caplog.records if record.name.startswith("uvicorn"))
 
 
@@ -503,8 +631,7 @@ async def test_a_whole_consent_with_a_real_code_flow(
             page = httpx.URL(payload["authorizationUrl"])
             async with httpx.AsyncClient() as browser:
                 agreed = await browser.get(f"http://{stage.address}{page.raw_path.decode()}")
-            came_back = httpx.URL(agreed.headers["location"])
-            ended = await http.get(came_back.raw_path.decode())
+            ended = await returning.come_back(http, agreed.headers["location"])
             attempt = await look(client, payload["serviceAuthorization"]["id"])
     monkeypatch.undo()
     client_registration.cache_clear()

@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 
 import orjson
 
-from connectors.http import open_client
+from connectors.http_client import open_client
 from domain import cycle, database, import_runs
 from domain.account import find_or_create_account
 from domain.credentials import key_ring, new_key
@@ -123,6 +123,7 @@ async def main(meter: Meter, database_url: str, url: str) -> None:
     runs = await database.fetch("SELECT created_count, unchanged_count FROM import_run ORDER BY id")
     # Only the incremental import is due from here on.
     await database.fetch("DELETE FROM automatic_import")
+    await database.fetch("DELETE FROM external_account")
     await make_import(url, account_name="Idle", incremental=True)
     await run_cycles(ctx)
     figures["idle"] = await _idle(ctx, meter)

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api.sample_service import CardDavServer, radicale
-from connectors.http import open_client
+from connectors.http_client import open_client
 from tests.connectors.carddav_servers import PASSWORD, Login
 
 
@@ -31,3 +31,10 @@ def login(carddav_server: CardDavServer, http_client: httpx.AsyncClient) -> Logi
     username = f"user-{uuid4().hex[:8]}"
     carddav_server.add_user(username, PASSWORD)
     return Login(server=carddav_server, client=http_client, username=username)
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connectors that cut by themselves what a service gives at once make pages of three."""
+    for limit in ("carddav.CARDS_PER_PAGE", "csv_records.MAX_PAGE_RECORDS", "trello.MAX_PAGE_RECORDS"):
+        monkeypatch.setattr(f"connectors.{limit}", 3)

@@ -1,16 +1,18 @@
 """Simulated services, read as the engine reads them: page by page, each stored with its checkpoint."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import BaseModel
 
-from connectors.base import Checkpoint, CheckpointExpiredError, Connector, Page, Service
+from connectors.base import Checkpoint, CheckpointExpiredError, Connector, Page, Service, TransientError
 from connectors.registry import SERVICES
 from domain.records import Record
 from tests.connectors.simulators import SIMULATORS
@@ -18,6 +20,8 @@ from tests.connectors.simulators.kit import Simulator, open_simulated
 
 MOST_PAGES = 2000
 MOST_WAITS = 50
+PATIENCE = timedelta(seconds=1)
+"""A simulator that is read as fast as here may ask for a moment's rest."""
 
 each_service = pytest.mark.parametrize("key", SERVICES)
 
@@ -70,18 +74,25 @@ async def read(simulator: Simulator, checkpoint: Checkpoint | None = None) -> li
 async def read_into(
     pages: list[Page], simulator: Simulator, checkpoint: Checkpoint | None, *, limit: int = MOST_PAGES + 1
 ) -> None:
-    """As `read`, `limit` pages at the most; what was read before an error stays in `pages`."""
+    """As `read`, `limit` pages that bring something at the most; what was read before an error stays in `pages`."""
     for _ in range(MOST_WAITS):
-        async with aclosing(connect(simulator).pages(checkpoint)) as reading:
-            waits = False
-            async for page in reading:
-                pages.append(page)
-                assert len(pages) <= MOST_PAGES, "the connector reads in circles"
-                checkpoint = through_json(page.checkpoint)
-                if len(pages) == limit:
-                    return
-                if waits := page.wait is not None:
-                    break
+        try:
+            async with aclosing(connect(simulator).pages(checkpoint)) as reading:
+                waits = False
+                async for page in reading:
+                    pages.append(page)
+                    assert len(pages) <= MOST_PAGES, "the connector reads in circles"
+                    checkpoint = through_json(page.checkpoint)
+                    limit -= bool(page.records or page.deleted_ids)
+                    if limit == 0:
+                        return
+                    if waits := page.wait is not None:
+                        break
+        except TransientError as busy:
+            if busy.retry_after is None or busy.retry_after > PATIENCE:
+                raise
+            await asyncio.sleep(busy.retry_after.total_seconds())
+            waits = True
         if not waits:
             return
     pytest.fail("the connector waits for ever")
@@ -99,7 +110,7 @@ class Stored:
     async def cycle(self, simulator: Simulator, *, limit: int = MOST_PAGES + 1) -> list[Page]:
         """Read what there is since the checkpoint; from the beginning, once, where that has expired.
 
-        No more than `limit` pages: the worker was killed, or the cap was reached.
+        No more than `limit` pages that bring something: the worker was killed, or the cap was reached.
         """
         try:
             return await self._read_on(simulator, limit)

@@ -157,6 +157,52 @@ async def test_deactivated_people_are_read_only_where_they_are_wanted(wanted: bo
     assert [record.values["is_active"] for record in records] == [number != 1 for number in expected]
 
 
+async def test_everybody_is_read_where_nobody_is_to_be_left_out() -> None:
+    asana = make(3)
+    for person, (guest, active) in zip(
+        asana.people.values(), [(True, True), (False, False), (True, False)], strict=True
+    ):
+        person.guest, person.active = guest, active
+
+    records = [record for page in await read(asana) for record in page.records]
+
+    assert Criteria() == Criteria(guests=True, deactivated=True)
+    assert [(record.values["is_guest"], record.values["is_active"]) for record in records] == [
+        (True, True),
+        (False, False),
+        (True, False),
+    ]
+
+
+@pytest.mark.parametrize(("guests", "told"), [(500, True), (501, False)])
+async def test_no_checkpoint_holds_more_than_500_guests_unless_they_are_left_out(guests: int, told: bool) -> None:
+    asana = make(guests + 1)
+    for gid in list(asana.people)[:guests]:
+        asana.people[gid].guest = True
+
+    pages = await read(asana)
+
+    assert ids(pages) == list(asana.people)
+    assert {"is_guest" in record.values for page in pages for record in page.records} == {told}
+    assert {record.values["is_active"] for page in pages for record in page.records} == {True}
+    assert max(len(page.checkpoint["guests"] or ()) for page in pages) == 500
+    asana.criteria = {"workspace": WORKSPACE, "guests": False}
+    assert ids(await read(asana)) == list(asana.people)[guests:]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_more_than_500_deactivated_people_are_left_out_only_where_they_are_not_wanted(wanted: bool) -> None:
+    asana = make(502)
+    for gid in list(asana.people)[:501]:
+        asana.people[gid].active = False
+    asana.criteria = {"workspace": WORKSPACE, "deactivated": wanted}
+
+    records = [record for page in await read(asana) for record in page.records]
+
+    assert [record.external_id for record in records] == list(asana.people)[0 if wanted else 501 :]
+    assert {record.values.get("is_active", "not told") for record in records} == {"not told" if wanted else True}
+
+
 async def test_only_members_of_the_chosen_teams_are_read_each_of_them_once() -> None:
     asana = AsanaApi(page_size=2)
     asana.add("nobody@example.com")
@@ -172,6 +218,35 @@ async def test_only_members_of_the_chosen_teams_are_read_each_of_them_once() -> 
     assert ids(pages) == sales + support
     assert [page.complete for page in pages] == [False] * (len(pages) - 1) + [True]
     assert {each.url.params.get("team") for each in asana.traffic.exchanges} == {None, SALES, SUPPORT}
+
+
+async def test_teams_are_looked_up_once_a_sweep() -> None:
+    asana = AsanaApi(page_size=1, criteria={"workspace": WORKSPACE, "teams": [SALES]})
+    for number in range(2):
+        asana.add(f"{number}@example.com", places=[SALES])
+    pages = await read(asana)
+    asana.teams = {f"14{number:014}": (WORKSPACE, "Another") for number in range(2)} | asana.teams
+
+    asana.traffic.exchanges.clear()
+    await read(asana, through_json(pages[0].checkpoint))
+    assert f"/workspaces/{WORKSPACE}/teams" not in asked(asana)
+
+    asana.traffic.exchanges.clear()
+    await read(asana, through_json(pages[-1].checkpoint))
+    assert asked(asana).count(f"/workspaces/{WORKSPACE}/teams") == 4
+
+
+async def test_a_team_of_another_workspace_is_refused_before_anybody_is_read() -> None:
+    asana, bowlers = make(1), "1200000000000399"
+    asana.teams[bowlers] = (OTHER_WORKSPACE, "Bowlers")
+    bowler = asana.people[asana.add("bowler@example.com")]
+    bowler.places, bowler.guest = {OTHER_WORKSPACE, bowlers}, True
+    asana.criteria = {"workspace": WORKSPACE, "teams": [SALES, bowlers], "guests": False}
+
+    with pytest.raises(UnexpectedResponseError, match=f"The workspace {WORKSPACE} has no team {bowlers} that this"):
+        await read(asana)
+
+    assert asked(asana) == [f"/workspaces/{WORKSPACE}/teams", "/workspaces"]
 
 
 async def test_the_only_workspace_need_not_be_chosen() -> None:
@@ -301,28 +376,54 @@ async def test_a_team_that_is_gone_asks_for_others(status: int) -> None:
     asana.gone[SUPPORT] = status
     asana.criteria = {"workspace": WORKSPACE, "teams": [SALES, SUPPORT]}
 
-    with pytest.raises(UnexpectedResponseError, match=f"The team {SUPPORT} does not exist any more.*other teams"):
+    with pytest.raises(UnexpectedResponseError, match=f"has no team {SUPPORT} that this login can see: choose other"):
         await read(asana)
 
 
-@pytest.mark.parametrize("status", [402, 403])
-async def test_without_memberships_everybody_is_read_and_guests_stay_unknown(status: int) -> None:
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_team_that_goes_in_mid_sweep_asks_for_others(status: int) -> None:
+    asana = AsanaApi(page_size=1, criteria={"workspace": WORKSPACE, "teams": [SALES, SUPPORT]})
+    for number in range(2):
+        asana.add(f"{number}@example.com", places=[SALES, SUPPORT])
+    pages = await read(asana)
+    asana.gone[SUPPORT] = status
+
+    with pytest.raises(UnexpectedResponseError, match=f"has no team {SUPPORT} that this login can see: choose other"):
+        await read(asana, through_json(pages[2].checkpoint))
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_workspace_that_is_gone_with_its_teams_asks_for_another(status: int) -> None:
+    asana = AsanaApi(criteria={"workspace": WORKSPACE, "teams": [SALES]}, gone={WORKSPACE: status})
+
+    with pytest.raises(UnexpectedResponseError, match=f"The workspace {WORKSPACE} does not exist any more.*another"):
+        await read(asana)
+
+
+@pytest.mark.parametrize("status", [402, 403, 404])
+async def test_without_memberships_everybody_is_read_and_who_is_a_guest_or_left_stays_unknown(status: int) -> None:
     asana = make(2)
     asana.memberships_status = status
+    asana.people[next(iter(asana.people))].active = False
 
-    pages = await read(asana)
+    records = [record for page in await read(asana) for record in page.records]
 
-    assert ids(pages) == list(asana.people)
-    assert {*pages[-1].fields} == {"workspaces", "photo"}
+    assert [record.external_id for record in records] == list(asana.people)
+    assert [{*record.values} for record in records] == [{"workspaces", "photo"}] * 2
 
 
-async def test_without_memberships_guests_cannot_be_left_out() -> None:
+@pytest.mark.parametrize("status", [402, 403, 404])
+@pytest.mark.parametrize("unwanted", ["guests", "deactivated"])
+async def test_without_memberships_nobody_can_be_left_out(unwanted: str, status: int) -> None:
     asana = make(2)
-    asana.memberships_status = 403
-    asana.criteria = {"workspace": WORKSPACE, "guests": False}
+    asana.memberships_status = status
+    asana.people[next(iter(asana.people))].active = False
+    asana.criteria = {"workspace": WORKSPACE, unwanted: False}
 
-    with pytest.raises(UnexpectedResponseError, match="connect with a personal access token, or import guests"):
+    with pytest.raises(UnexpectedResponseError, match="connect with a personal access token, or import guests and"):
         await read(asana)
+
+    assert "/users" not in asked(asana)
 
 
 @pytest.mark.parametrize(
@@ -411,16 +512,15 @@ async def test_choices_that_never_end_are_given_up() -> None:
         await SERVICE.choices(open_simulated(asana), credentials_of(asana), "workspace")
 
 
-async def test_an_app_without_full_access_reads_people_but_not_who_is_a_guest() -> None:
+async def test_an_app_without_full_access_reads_people_but_not_who_is_a_guest_or_left() -> None:
     asana = make(2)
-    credentials = await agree(asana)
+    asana.people[next(iter(asana.people))].active = False
+    connector = SERVICE.connect(open_simulated(asana), await agree(asana), Criteria(workspace=WORKSPACE))
 
-    criteria = Criteria(workspace=WORKSPACE)
+    records = [record async for page in connector.pages(None) for record in page.records]
 
-    pages = [page async for page in SERVICE.connect(open_simulated(asana), credentials, criteria).pages(None)]
-
-    assert ids(pages) == list(asana.people)
-    assert {*pages[-1].fields} == {"workspaces", "photo"}
+    assert [record.external_id for record in records] == list(asana.people)
+    assert [{*record.values} for record in records] == [{"workspaces", "photo"}] * 2
 
 
 async def test_a_user_who_declines_connects_nothing() -> None:

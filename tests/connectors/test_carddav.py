@@ -235,6 +235,26 @@ async def test_a_truncated_list_is_read_to_its_end() -> None:
     assert len(ids(await read(server.connector()))) == 5
 
 
+async def test_cards_that_change_while_a_truncated_list_is_read_are_progress_too() -> None:
+    server = Simulator(truncates_at=1)
+    for name in ("Ann", "Bo", "Cid"):
+        server.put(name)
+    listings = 0
+
+    def busy_server(request: httpx.Request) -> httpx.Response:
+        nonlocal listings
+        if request.method == "REPORT" and server.reported(request) == "sync-collection":
+            listings += 1
+            for name in ("Ann", "Bo") if listings == 3 else ():
+                server.put(name)
+        return server(request)
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(busy_server))
+    found = emails(await read(CardDav(client, server.credentials, Criteria())))
+
+    assert (found, listings) == (["ann@example.com", "bo@example.com", "cid@example.com"], 5)
+
+
 async def test_a_list_that_is_truncated_for_ever_fails() -> None:
     server = Simulator(truncates_at=0)
     server.put("Ann")

@@ -3,13 +3,17 @@
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import cycle, islice
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from connectors.base import AccessRevokedError, ConnectorError, TransientError, UnexpectedResponseError
+from connectors.base import AccessRevokedError, ConnectorError, Page, TransientError, UnexpectedResponseError
 from tests.connectors.reading import Stored, each_service, ids, read, service_of, simulated, through_json
 from tests.connectors.simulators.kit import Fault, Simulator
+
+pytestmark = pytest.mark.usefixtures("small_pages")
 
 EXAMPLES = 15
 PEOPLE = 9
@@ -20,12 +24,17 @@ MOST_REQUESTS = 60
 SECOND_WAYS = {"woocommerce"}
 """Services that can be reached in a second way, which may mend a fault by itself."""
 
+SWEPT_IF_CHANGED = {"csv_url"}
+"""Services that are swept after a change only, but then as often as absence takes to be believed."""
+
+MOST_PIECES = 200
+
 modest = settings(
     max_examples=EXAMPLES,
     deadline=None,
     database=None,
     phases=[Phase.generate, Phase.shrink],
-    suppress_health_check=[HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
 OPERATIONS = st.lists(
@@ -82,16 +91,23 @@ async def test_everybody_is_found_whatever_the_size_of_pages(key: str, people: i
 
 
 @each_service
-@given(people=st.integers(0, 15), page_size=st.integers(1, 5), history=HISTORIES)
+@given(
+    people=st.integers(0, 15), page_size=st.integers(1, 5), history=HISTORIES, limit=st.integers(1, 4) | st.just(100)
+)
 @modest
 async def test_whoever_stays_is_found_and_nobody_is_invented(
-    key: str, people: int, page_size: int, history: list[list[tuple[str, int]]]
+    key: str, people: int, page_size: int, history: list[list[tuple[str, int]]], limit: int
 ) -> None:
-    simulator = simulated(key, people, page_size=page_size)
+    simulator, stored = simulated(key, people, page_size=page_size), Stored()
     before = {*simulator.matching()}
     life = simulator.traffic.meanwhile = Life(simulator, iter(history))
 
-    found = {*ids(await read(simulator))}
+    found: set[str] = set()
+    for _ in range(MOST_PIECES):
+        pages = await stored.cycle(simulator, limit=limit)
+        found |= {*ids(pages)}
+        if any(page.complete for page in pages):
+            break
 
     assert before - life.removed <= found <= life.ever
 
@@ -117,7 +133,7 @@ async def test_once_it_is_quiet_everything_is_known_as_it_is(
 
     now = (await everything(simulator)).records
     assert {id_: stored.records.get(id_) for id_ in now} == now
-    if service_of(simulator).tells_deletions or any(page.complete for page in pages):
+    if service_of(simulator).tells_deletions or key in SWEPT_IF_CHANGED or any(page.complete for page in pages):
         assert stored.records.keys() == now.keys()
 
 
@@ -222,21 +238,27 @@ def _after(calls: int, action: Callable[[], None]) -> Callable[[], None]:
 
 
 @each_service
-@given(page_size=st.integers(1, 5), cuts=st.lists(st.integers(1, 3), min_size=1, max_size=30))
+@given(page_size=st.integers(1, 5), cuts=st.lists(st.integers(1, 3), min_size=1, max_size=5))
 @modest
 async def test_a_reading_in_pieces_brings_what_a_reading_at_once_does(
     key: str, page_size: int, cuts: list[int]
 ) -> None:
     simulator = simulated(key, PEOPLE, page_size=page_size)
-    whole = ids(await read(simulator))
+    whole = _reading(await read(simulator))
 
-    found: list[str] = []
+    found: list[Page] = []
     checkpoint = None
-    for cut in cuts:
-        pages = await read(simulator, checkpoint)
-        piece = pages[:cut]
-        found += ids(piece)
-        checkpoint = through_json(piece[-1].checkpoint) if piece else checkpoint
-        if not piece or piece[-1].complete:
+    for cut in islice(cycle(cuts), MOST_PIECES):
+        found += _reading(await read(simulator, checkpoint))[:cut]
+        checkpoint = through_json(found[-1].checkpoint)
+        if found[-1].complete:
             break
-    assert found == whole[: len(found)]
+
+    assert ids(found) == ids(whole)
+    assert whole[-1].complete
+
+
+def _reading(pages: Sequence[Page]) -> list[Page]:
+    """The pages up to the first that is complete."""
+    end = next((number for number, page in enumerate(pages, 1) if page.complete), len(pages))
+    return [*pages[:end]]

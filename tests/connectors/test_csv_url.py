@@ -3,8 +3,11 @@
 import asyncio
 import codecs
 import csv
+import hashlib
 import io
 import re
+import threading
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.base import AccessRevokedError, Page, TransientError, UnexpectedResponseError
-from connectors.csv_records import has_addresses, records_of
-from connectors.csv_table import read_table
+from connectors import csv_records
+from connectors.base import AccessRevokedError, ConnectorError, Page, TransientError, UnexpectedResponseError
+from connectors.csv_records import read_contacts
 from connectors.csv_url import SERVICE, Credentials, Criteria, identify
-from connectors.http import open_client
+from connectors.http_client import open_client
 from domain.records import FieldSpec, FieldType, Record, SourceConsent
+from tests.connectors.reading import Stored, ids
 from tests.connectors.simulators.csv_url import COLUMNS, ORIGIN, PASSWORD, USERNAME, CsvFile, make
 from tests.connectors.simulators.kit import open_simulated
 
@@ -111,21 +115,80 @@ async def test_a_server_without_validators_is_believed_by_the_content() -> None:
 async def test_a_server_that_dates_the_same_file_anew_is_asked_after_the_new_date() -> None:
     file = make(1)
     checkpoint = (await read(file, (await read(file))[-1].checkpoint))[-1].checkpoint
-    (page,) = await read(file, {**checkpoint, "etag": '"another"'})
+    (page,) = await read(file, {**checkpoint, "conditions": {"If-None-Match": '"another"'}})
 
     assert page.checkpoint == checkpoint
     assert page.records == []
 
 
-async def test_a_file_that_changes_in_mid_reading_is_begun_anew() -> None:
+async def test_a_file_that_changes_in_mid_reading_is_read_on_and_then_whole_in_the_same_sweep() -> None:
     file = make(1201)
     stored = (await read(file))[0]
     file.remove("1001")
+    people = [*file.matching()]
 
     rest = await read(file, stored.checkpoint)
 
-    assert sizes(rest) == [500, 500, 200, 0]
-    assert {record.external_id for page in rest for record in page.records} == {*file.matching()}
+    assert sizes(rest) == [500, 200, 500, 500, 200, 0]
+    assert ids(rest) == people[500:] + people
+    assert [page.remaining for page in rest] == [1400, 1200, 700, 200, 0, 0]
+    assert [(page.sweep, page.complete) for page in rest] == [(True, False)] * 5 + [(True, True)]
+
+
+async def test_a_file_that_changes_before_each_page_is_read_to_its_end() -> None:
+    file, stored = make(1200), Stored()
+    for _ in range(3):
+        for someone in file.people:
+            file.change(someone)
+        await stored.cycle(file, limit=1)
+
+    assert stored.records.keys() == file.people.keys()
+
+
+async def test_who_vanishes_is_missed_by_both_readings_of_a_version() -> None:
+    file, stored = make(3), Stored()
+    await stored.cycle(file)
+    await stored.cycle(file)
+    file.remove("1002")
+
+    await stored.cycle(file)
+    assert sorted(stored.records) == ["1001", "1002", "1003"]
+    await stored.cycle(file)
+    assert sorted(stored.records) == ["1001", "1003"]
+    assert await stored.cycle(file) == []
+
+
+async def test_who_was_read_and_vanished_in_the_same_sweep_is_missed_by_two_more() -> None:
+    file, stored = make(1201), Stored()
+    for _ in range(3):
+        await stored.cycle(file)
+    file.change("1001")
+    await stored.cycle(file, limit=1)
+    file.remove("1001")
+    await stored.cycle(file, limit=1)
+    # Still the same sweep, with rows of three versions.
+    file.change("1002")
+
+    cycles = [sizes(await stored.cycle(file)) for _ in range(4)]
+
+    assert cycles == [[200, 500, 500, 200, 0], [500, 500, 200, 0], [500, 500, 200, 0], []]
+    assert stored.records.keys() == file.people.keys()
+
+
+async def test_rows_are_made_in_a_thread_and_those_that_are_stored_not_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = make(1201)
+    stored = (await read(file))[1].checkpoint
+    made, make_record = [], csv_records._record
+
+    def note(*row: Any) -> Record:
+        made.append(threading.current_thread())
+        return make_record(*row)
+
+    monkeypatch.setattr(csv_records, "_record", note)
+    assert sizes(await read(file, stored)) == [201, 0]
+
+    assert len(made) == 201
+    assert threading.main_thread() not in made
 
 
 async def test_a_file_that_stayed_the_same_is_read_on_where_it_was_left() -> None:
@@ -164,12 +227,12 @@ async def test_the_encoding_is_recognised(body: bytes, content_type: str) -> Non
 @pytest.mark.parametrize(
     ("encoding", "name"), [("cp1251", "Алиса Иванова"), ("shift_jis", "美咲 田中"), ("gb18030", "王小明 北京公司")]
 )
-def test_an_encoding_far_away_is_guessed(encoding: str, name: str) -> None:
+async def test_an_encoding_far_away_is_guessed(encoding: str, name: str) -> None:
     rows = ["email,name", *[f"a@example.com,{name}"] * 9]
 
-    table = read_table("\n".join(rows).encode(encoding), declared=None, expected=has_addresses)
+    contacts = await read_contacts("\n".join(rows).encode(encoding), declared=None)
 
-    assert [row[1] for row in table.rows()] == [name] * 9
+    assert [row[1] for row in contacts.table.rows()] == [name] * 9
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -251,6 +314,17 @@ async def test_a_key_stays_with_a_person_whose_address_changes() -> None:
     assert [record.external_id for record in (*before, *after)] == ["7", "7"]
 
 
+async def test_no_address_is_an_external_id() -> None:
+    by_address = await read_text("Email,Login\nAnn@example.com,ann@example.org\n")
+    by_its_column = await read_text("Email,Login\nANN@example.com,ann@example.org\n", "Email")
+    by_another = await read_text("Email,Login\nann@example.com,ann@example.org\n", "Login")
+
+    assert [record.external_id for record in (*by_address, *by_its_column, *by_another)] == [
+        *[hashlib.sha256(b"ann@example.com").hexdigest()] * 2,
+        hashlib.sha256(b"ann@example.org").hexdigest(),
+    ]
+
+
 async def test_rows_with_the_same_key_or_address_are_told_apart() -> None:
     keys = await read_text("Id,Email\n7,a@example.com\n7,b@example.com\n,c@example.com\n,C@example.com\n,\n", "Id")
     nobody = await read_text("Email,City\n,Ulm\n,Bonn\n")
@@ -289,6 +363,22 @@ async def test_a_file_that_is_cut_off_in_a_value_stores_nothing() -> None:
     whole = make(1200).content().decode() + '1,last@example.com,"Ann'
 
     assert await refusal(CsvFile(body=whole.encode())) == "The file ends inside a quoted value: it may be cut off."
+
+
+@pytest.mark.parametrize("last", ["2,last@exa", '2,"last@exa"', "2"])
+async def test_a_file_that_is_cut_off_in_its_last_row_stores_nothing(last: str) -> None:
+    file = CsvFile(body=f"Customer ID,Email,City\n1,ann@example.com,Ulm\n{last}".encode())
+
+    assert await refusal(file) == (
+        "The file's last row lacks cells and a line end: it may be cut off. If it is not, end it with a line end."
+    )
+
+
+async def test_a_short_last_row_with_a_line_end_and_a_whole_one_without_are_not_cut_off() -> None:
+    short = await read_text("Email,City\nann@example.com,Ulm\nbo@example.com\n")
+    whole = await read_text("Email,City\nann@example.com,Ulm\nbo@example.com,")
+
+    assert [record.values for record in (*short, *whole)] == [{"City": "Ulm"}, {}, {"City": "Ulm"}, {"City": None}]
 
 
 async def test_a_body_shorter_than_was_announced_is_tried_again() -> None:
@@ -330,15 +420,15 @@ async def test_a_redirect_at_the_same_server_is_let_in() -> None:
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        ("/contacts.csv", "The server of the file redirects again and again."),
-        ("http://files.example.com/contacts.csv", "The server of the file redirects to an address without encryption."),
+        ("/contacts.csv", "more than 5 redirects"),
+        ("http://files.example.com/contacts.csv", "redirect from https to http"),
     ],
 )
 async def test_a_redirect_that_leads_nowhere_is_told(target: str, told: str) -> None:
     file = make(1)
     file.redirects = {"/contacts.csv": target}
 
-    assert await refusal(file) == told
+    assert await refusal(file) == f"GET {ORIGIN}: 302 ({told})"
     assert len(file.traffic.exchanges) <= 6
 
 
@@ -381,13 +471,62 @@ async def test_files_are_told_apart_by_their_whole_address_which_nothing_shows()
     assert "s3cret" not in f"{one!r} {logins!r}"
 
 
-async def test_the_columns_are_offered_as_keys() -> None:
+async def test_two_logins_at_one_address_are_two_accounts() -> None:
+    client = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, content=b"Email\n")))
+    logins = [Credentials(url="https://files.example.com/export", username=name) for name in (None, "berlin", "paris")]
+
+    assert len({(await identify(client, login)).identity for login in logins}) == 3
+
+
+SECRET = "s3cret-link"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        pytest.param(httpx.Response(404, text=f"Cannot GET /{SECRET}/a.csv"), ": 404", id="404"),
+        pytest.param(httpx.Response(403, text=f"/{SECRET}/a.csv: no"), ": 403", id="403"),
+        pytest.param(httpx.Response(500, text=f"at /{SECRET}/a.csv"), ": 500", id="500"),
+        pytest.param(httpx.ReadTimeout(f"/{SECRET}/a.csv"), ": no answer (ReadTimeout)", id="hang"),
+        pytest.param(httpx.DecodingError(SECRET), ": the body cannot be decompressed", id="no gzip"),
+        pytest.param(httpx.Response(200, text="Name\nAnn\n"), None, id="no CSV file of ours"),
+        pytest.param(
+            httpx.Response(302, headers={"Location": f"/{SECRET}"}), ": 302 (more than 5 redirects)", id="302"
+        ),
+        pytest.param(
+            httpx.Response(302, headers={"Location": f"https://files.example.com:{SECRET}"}),
+            ": no answer (RemoteProtocolError)",
+            id="302 to nowhere",
+        ),
+        pytest.param(
+            httpx.Response(302, headers={"Location": f"http://files.example.com/{SECRET}"}),
+            ": 302 (redirect from https to http)",
+            id="302 in the open",
+        ),
+    ],
+)
+async def test_a_link_is_a_secret_that_no_error_tells(answer: httpx.Response | Exception, told: str | None) -> None:
+    def handler(_: httpx.Request) -> httpx.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(handler))
+    with pytest.raises(ConnectorError) as raised:
+        await identify(client, Credentials(url=f"{ORIGIN}/{SECRET}/a.csv"))
+
+    assert told is None or str(raised.value) == f"GET {ORIGIN}{told}"
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+async def test_the_columns_but_the_addresses_are_offered_as_keys() -> None:
     file = make(1)
     credentials = Credentials.model_validate(file.credentials)
 
     found = await SERVICE.choices(open_simulated(file), credentials, "key_column")
 
-    assert [choice.value for choice in found] == COLUMNS
+    assert [choice.value for choice in found] == [name for name in COLUMNS if name != "Email"]
 
 
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8).map(str.strip)
@@ -399,23 +538,23 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
 )
 @settings(max_examples=60, deadline=None, database=None)
-def test_whatever_a_writer_writes_is_read(rows: list[list[str]], delimiter: str, encoding: str) -> None:
+async def test_whatever_a_writer_writes_is_read(rows: list[list[str]], delimiter: str, encoding: str) -> None:
     file = io.StringIO()
     csv.writer(file, delimiter=delimiter).writerows([["Email", "A", "B"], *rows])
 
-    table = read_table(file.getvalue().encode(encoding), declared=None, expected=has_addresses)
+    contacts = await read_contacts(file.getvalue().encode(encoding), declared=None)
 
     cleaned = [[cell[2:-1] if re.fullmatch(r'="[^\x00]*"', cell) else cell for cell in row] for row in rows]
-    assert [*table.rows()] == [row for row in cleaned if any(row)]
+    assert [*contacts.table.rows()] == [row for row in cleaned if any(row)]
 
 
 @given(st.binary(max_size=300))
 @settings(max_examples=100, deadline=None, database=None)
-def test_bytes_of_any_kind_are_a_table_or_refused(body: bytes) -> None:
+async def test_bytes_of_any_kind_are_contacts_or_refused(body: bytes) -> None:
     try:
-        table = read_table(body, declared=None, expected=has_addresses)
-        records = [*records_of(table, None)] if has_addresses(table.header) else []
+        contacts = await read_contacts(body, declared=None)
     except UnexpectedResponseError:
         return
-    assert len({record.external_id for record in records}) == len(records)
-    assert len({*table.header}) == len(table.header)
+    header, records = contacts.table.header, [*contacts.records()]
+    assert len(records) == len({record.external_id for record in records}) == contacts.table.size
+    assert len({*header}) == len(header)

@@ -462,6 +462,56 @@ async def test_somebody_renamed_and_then_deleted_while_it_is_read_is_deleted(nam
     assert [gone for page in pages for gone in page.deleted_ids] == [first]
 
 
+async def test_somebody_restored_while_a_pass_is_read_is_not_told_as_deleted() -> None:
+    google = make(2)
+    google.page_size = 1
+    checkpoint = await checkpoint_after(google)
+    first, second = google.contacts
+    google.remove(first)
+    google.change(second)
+    before_requests(google, None, lambda: google.restore(first))
+
+    pages = await read(google, checkpoint)
+
+    assert [(ids([page]), list(page.deleted_ids)) for page in pages] == [([], []), ([second], []), ([first], [])]
+
+
+async def test_the_tombstone_of_an_old_name_deletes_nobody_in_a_later_pass_either() -> None:
+    google, stored = make(2), Stored()
+    await stored.cycle(google)
+    first, _ = google.contacts
+    old_name = google.contacts[first].resource_name
+    google.rename(first, "people/104892345678901234568")
+    await stored.cycle(google)
+    google.change(first, nicknames=[item(value="Annie", type="DEFAULT")])
+    await stored.cycle(google)
+    google.bury(old_name, first)
+
+    [page] = await stored.cycle(google)
+
+    assert (ids([page]), list(page.deleted_ids)) == ([], [])
+    google.remove(first)
+    [page] = await stored.cycle(google)
+    assert list(page.deleted_ids) == [first]
+
+
+async def test_new_names_are_remembered_from_pass_to_pass_of_those_who_got_one_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("connectors.google_contacts.MOST_RENAMED", 2)
+    google, stored = make(3), Stored()
+    await stored.cycle(google)
+    for place, each in enumerate(google.contacts):
+        google.rename(each, f"people/1048923456789012345{place}")
+        await stored.cycle(google)
+    first, second, third = google.contacts
+    google.change(second)
+    await stored.cycle(google)
+
+    assert stored.checkpoint is not None
+    assert [*stored.checkpoint["renamed"]] == [third, second]
+
+
 async def test_of_two_that_are_merged_one_stays_and_has_both_addresses() -> None:
     google = make(3)
     checkpoint = await checkpoint_after(google)
@@ -577,7 +627,9 @@ def refused(code: int, status: str, *reasons: str, listed_as: str = "details") -
         (refused(429, "RESOURCE_EXHAUSTED"), TransientError, f"GET https://people.googleapis.com{LIST}: 429 No."),
         (refused(403, "PERMISSION_DENIED", "rateLimitExceeded", listed_as="errors"), TransientError, None),
         (refused(403, "PERMISSION_DENIED", "userRateLimitExceeded", listed_as="errors"), TransientError, None),
+        (refused(403, "PERMISSION_DENIED", "dailyLimitExceeded", listed_as="errors"), TransientError, None),
         (refused(403, "RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED"), TransientError, None),
+        (refused(403, "RESOURCE_EXHAUSTED", "RESOURCE_QUOTA_EXCEEDED"), TransientError, None),
         (
             refused(403, "PERMISSION_DENIED", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"),
             AccessRevokedError,
@@ -590,6 +642,15 @@ def refused(code: int, status: str, *reasons: str, listed_as: str = "details") -
             "The operator of this server should enable the People API in its Google Cloud project.",
         ),
         (refused(403, "PERMISSION_DENIED", "accessNotConfigured", listed_as="errors"), UnexpectedResponseError, None),
+        *(
+            (
+                refused(403, "PERMISSION_DENIED", reason),
+                UnexpectedResponseError,
+                f"Google refuses this server's Google Cloud project ({reason}), whoever connects:"
+                " the operator of this server should put the project right.",
+            )
+            for reason in ("BILLING_DISABLED", "CONSUMER_SUSPENDED", "CONSUMER_INVALID", "USER_PROJECT_DENIED")
+        ),
         (refused(403, "PERMISSION_DENIED"), AccessRevokedError, f"GET https://people.googleapis.com{LIST}: 403 No."),
         (Fault(status=403, body=b"<html>Sorry</html>"), AccessRevokedError, None),
         (refused(500, "INTERNAL"), TransientError, None),

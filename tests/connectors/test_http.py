@@ -8,7 +8,8 @@ import pytest
 
 from connectors import http
 from connectors.base import AccessRevokedError, ConnectorError, TransientError, UnexpectedResponseError
-from connectors.http import MAX_BODY_BYTES, describe, open_client, refusal, request, retry_after
+from connectors.http import MAX_BODY_BYTES, describe, refusal, request, retry_after
+from connectors.http_client import is_public, open_client
 
 URL = "https://ann:s3cret-user@api.example.com/v1/contacts?token=s3cret-query#top"
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -29,13 +30,18 @@ def client(handler: Handler) -> httpx.AsyncClient:
         (401, AccessRevokedError),
         (403, AccessRevokedError),
         (404, UnexpectedResponseError),
+        (408, TransientError),
         (410, UnexpectedResponseError),
+        (425, TransientError),
         (429, TransientError),
         (500, TransientError),
-        (501, UnexpectedResponseError),
+        (501, TransientError),
         (502, TransientError),
         (503, TransientError),
         (504, TransientError),
+        (507, TransientError),
+        (520, TransientError),
+        (599, TransientError),
     ],
 )
 async def test_each_refused_status_has_one_meaning(status: int, error: type[ConnectorError]) -> None:
@@ -97,6 +103,7 @@ async def test_each_failure_without_an_answer_has_one_meaning(
         ("soon", None),
         ("nan", None),
         ("inf", None),
+        ("Sun, 22 Nov 99999999999999999999 12:02:00 GMT", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str, wait: timedelta | None) -> None:
@@ -176,6 +183,35 @@ async def test_private_hosts_are_refused_with_the_way_out(host: str) -> None:
             port = server.sockets[0].getsockname()[1]
             with pytest.raises(UnexpectedResponseError, match="SLUICE_ALLOW_PRIVATE_HOSTS"):
                 await request(strict, "GET", f"http://{host}:{port}/")
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.215.14", True),
+        ("10.0.0.1", False),
+        ("2606:4700::1111", True),
+        ("64:ff9b::5db8:d70e", True),
+        ("64:ff9b::a00:1", False),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("64:ff9b:1::5db8:d70e", False),
+        ("2002:5db8:d70e::1", True),
+        ("2002:a00:1::1", False),
+        ("::ffff:93.184.215.14", True),
+        ("::ffff:169.254.169.254", False),
+        ("fec0::1", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+    ],
+)
+def test_an_address_is_as_public_as_the_one_that_stands_in_it(address: str, public: bool) -> None:
+    assert is_public(address) is public
+
+
+async def test_what_a_gateway_leads_to_this_machine_is_refused() -> None:
+    async with open_client(allow_private_hosts=False) as strict:
+        with pytest.raises(UnexpectedResponseError, match="SLUICE_ALLOW_PRIVATE_HOSTS"):
+            await request(strict, "GET", "http://[64:ff9b::7f00:1]:9/")
 
 
 async def test_an_address_that_is_no_url_is_not_retried() -> None:

@@ -11,6 +11,8 @@ from connectors.names import first_and_last
         ("Ludwig van Beethoven", ("Ludwig", "van Beethoven")),
         ("Beethoven, Ludwig van", ("Ludwig van", "Beethoven")),
         ("Ann Lee,", ("Ann", "Lee")),
+        ("Jane Doe, PhD", ("Jane", "Doe, PhD")),
+        ("Doe , Jane", ("Jane", "Doe")),
         (", Ann", ("Ann", None)),
         ("Ann", ("Ann", None)),
         ("ann@example.com", (None, None)),

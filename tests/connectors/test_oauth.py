@@ -214,6 +214,8 @@ def oauth_error(code: object, status: int = 400) -> httpx.Response:
     [
         (oauth_error("invalid_grant"), AccessRevokedError, "invalid_grant: the service no longer accepts"),
         (oauth_error("invalid_grant", 200), AccessRevokedError, "no longer accepts what the user agreed to"),
+        (oauth_error("app_not_installed"), AccessRevokedError, "app_not_installed: the service no longer accepts"),
+        (oauth_error("access_denied", 403), AccessRevokedError, "access_denied: the service no longer accepts"),
         (oauth_error("invalid_client", 401), UnexpectedResponseError, "check the client id and the client secret"),
         (oauth_error("unauthorized_client", 403), UnexpectedResponseError, "check the client id and the client secret"),
         (oauth_error("redirect_uri_mismatch"), UnexpectedResponseError, "enter its SLUICE_PUBLIC_URL with"),
@@ -224,7 +226,15 @@ def oauth_error(code: object, status: int = 400) -> httpx.Response:
         (httpx.Response(502, text="<html>"), TransientError, "502"),
         (httpx.Response(429, headers={"Retry-After": "7"}), TransientError, "429"),
         (httpx.ReadTimeout("no"), TransientError, "no answer"),
-        (httpx.Response(403, text="<html>blocked"), UnexpectedResponseError, "403, where JSON was due"),
+        (httpx.Response(425), TransientError, "425"),
+        *(
+            (
+                httpx.Response(status, text="<html>blocked"),
+                UnexpectedResponseError,
+                f"{status}, where JSON was due: text/plain. If that goes on, connect it again.",
+            )
+            for status in (400, 401, 403, 404)
+        ),
         (httpx.Response(200, text="<html>"), UnexpectedResponseError, "200, where JSON was due"),
         ({}, UnexpectedResponseError, "200, without an access token"),
         ({"access_token": ""}, UnexpectedResponseError, "not as documented: access_token"),

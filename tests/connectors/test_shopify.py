@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 
-from connectors.base import (
-    CheckpointExpiredError,
-)
 from tests.connectors.reading import Stored, ids, read, through_json
 from tests.connectors.simulators.shopify import ShopifyShop, make
 
@@ -23,6 +20,20 @@ def a_day_later(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint whose sweep was a day ago."""
     swept_at = datetime.fromisoformat(str(checkpoint["swept_at"])) - timedelta(days=1)
     return {**checkpoint, "swept_at": swept_at.isoformat()}
+
+
+def half_an_hour_later(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint of which the last change was heard half an hour ago."""
+    heard_at = datetime.fromisoformat(str(checkpoint["heard_at"])) - timedelta(minutes=30)
+    return {**checkpoint, "heard_at": heard_at.isoformat()}
+
+
+def at_one_moment(shop: ShopifyShop, numbers: list[str], *, note: str) -> None:
+    """All of these change within the second that it is, and the index learns it."""
+    for number in numbers:
+        person = shop.people[int(number)]
+        person.updated_at, person.note = shop.now, note
+        person.index()
 
 
 async def read_whole(shop: ShopifyShop) -> dict[str, Any]:
@@ -62,15 +73,118 @@ async def test_only_who_changed_comes_in_the_order_of_the_changes() -> None:
     assert questions(shop)[-1]["variables"]["query"] == "updated_at:>='2026-09-01T00:15:00Z'"
 
 
+@pytest.mark.parametrize("crowd", [600, 1200])
+async def test_more_changes_at_one_moment_than_are_remembered_all_come(crowd: int) -> None:
+    shop = make(crowd)
+    checkpoint = await read_whole(shop)
+    shop.now += timedelta(hours=1)
+    at_one_moment(shop, [*shop.matching()], note="bulk edited")
+
+    pages = await read(shop, checkpoint)
+
+    assert sorted(ids(pages)) == [*shop.matching()]
+    assert {record.values["note"] for page in pages for record in page.records} == {"bulk edited"}
+
+
+async def test_whoever_of_a_crowd_is_forgotten_comes_again_unchanged_until_the_index_had_its_time() -> None:
+    shop, stored = make(600), Stored()
+    await stored.cycle(shop)
+    shop.now += timedelta(hours=1)
+    at_one_moment(shop, [*shop.matching()], note="bulk edited")
+    await stored.cycle(shop)
+    told = {**stored.records}
+
+    again = await stored.cycle(shop)
+
+    assert len(ids(again)) == 100
+    assert stored.records == told
+    assert stored.checkpoint is not None
+    stored.checkpoint = half_an_hour_later(stored.checkpoint)
+    await stored.cycle(shop)
+    assert await stored.cycle(shop) == []
+    shop.change("7000000600")
+    assert ids(await stored.cycle(shop)) == ["7000000600"]
+
+
+async def test_whoever_the_index_learns_of_late_is_found_behind_a_crowd_too() -> None:
+    shop, stored = make(700), Stored()
+    await stored.cycle(shop)
+    shop.now += timedelta(hours=1)
+    shop.index_is_behind = True
+    shop.change("7000000001", note="late")
+    shop.index_is_behind = False
+    shop.now += timedelta(minutes=1)
+    at_one_moment(shop, [*shop.matching()][50:650], note="crowd")
+    await stored.cycle(shop)
+    assert stored.records["7000000001"].values["note"] is None
+    shop.catch_up()
+
+    await stored.cycle(shop)
+
+    assert stored.records["7000000001"].values["note"] == "late"
+
+
+async def test_a_second_change_in_the_same_second_is_a_change() -> None:
+    shop, stored = make(30), Stored()
+    await stored.cycle(shop)
+    shop.now += timedelta(hours=1)
+    at_one_moment(shop, ["7000000001"], note="first")
+    await stored.cycle(shop)
+    assert await stored.cycle(shop) == []
+    at_one_moment(shop, ["7000000001"], note="second")
+
+    await stored.cycle(shop)
+
+    assert stored.records["7000000001"].values["note"] == "second"
+
+
+async def test_what_the_index_learned_late_of_the_time_before_a_first_sweep_is_listed_after_it() -> None:
+    shop, stored = make(60), Stored()
+    shop.criteria, shop.page_size = {"tags": ["vip"]}, 2
+    shop.index_is_behind = True
+    shop.change("7000000002", tags=["vip"])
+    shop.index_is_behind = False
+    shop.change("7000000003", note="later")
+    await stored.cycle(shop, limit=1)
+    shop.catch_up()
+    for _ in range(3):
+        shop.now += timedelta(hours=1)
+        shop.change("7000000001")
+        await stored.cycle(shop, limit=2)
+
+    await stored.cycle(shop)
+    await stored.cycle(shop)
+
+    assert [*stored.records] == [*shop.matching()]
+
+
+async def test_a_sweep_moves_on_where_more_changes_than_can_be_stored() -> None:
+    shop, stored = make(60), Stored()
+    shop.page_size = 10
+    await stored.cycle(shop, limit=1)
+    done = []
+    for _ in range(5):
+        for number in [*shop.matching()][:30]:
+            shop.change(number)
+        pages = await stored.cycle(shop, limit=2)
+        done.append([(len(page.records), page.sweep) for page in pages])
+
+    assert done == [[(10, False), (10, True)]] * 5
+    assert stored.checkpoint is not None
+    assert stored.checkpoint["sweep"] is None
+    shop.page_size = 250
+    await stored.cycle(shop)
+    assert {number: record.values["note"] for number, record in stored.records.items()} == {
+        str(number): person.note for number, person in shop.people.items()
+    }
+
+
 async def test_changes_at_one_moment_all_come_once_also_over_pages_and_restarts() -> None:
     shop = make(5)
     checkpoint = await read_whole(shop)
     shop.page_size = 2
-    moment = shop.now + timedelta(hours=1)
-    for number in range(1, 6):
-        shop.change(f"700000000{number}")
-        shop.people[7_000_000_000 + number].updated_at = moment
-    shop.catch_up()
+    shop.now += timedelta(hours=1)
+    at_one_moment(shop, [*shop.matching()], note="changed")
 
     pages = await read(shop, checkpoint)
 
@@ -94,21 +208,6 @@ async def test_what_the_index_learns_late_is_found_within_the_overlap() -> None:
     await stored.cycle(shop)
 
     assert [*stored.records] == ["7000000002", "7000000001"]
-
-
-async def test_a_crowd_is_not_remembered_nor_read_again_and_again() -> None:
-    shop = make(700)
-    moment = shop.now
-    for person in shop.people.values():
-        person.updated_at = moment
-    shop.catch_up()
-
-    checkpoint = await read_whole(shop)
-
-    assert checkpoint["seen"] == {}
-    assert await read(shop, checkpoint) == []
-    shop.change("7000000700")
-    assert ids(await read(shop, checkpoint)) == ["7000000700"]
 
 
 async def test_whoever_changes_while_pages_are_read_is_not_lost() -> None:
@@ -191,14 +290,15 @@ async def test_a_cursor_that_is_refused_begins_the_listing_again() -> None:
     assert ids(await read(shop, first.checkpoint)) == changed[4:]
 
 
-async def test_a_cursor_of_a_sweep_that_is_refused_asks_for_a_new_sweep() -> None:
+async def test_a_sweep_goes_on_by_ids_which_no_shop_forgets() -> None:
     shop = make(10)
-    shop.page_size = 2
+    shop.page_size = 4
     first, *_ = await read(shop)
     shop.expire_checkpoints()
 
-    with pytest.raises(CheckpointExpiredError):
-        await read(shop, first.checkpoint)
+    assert ids(await read(shop, first.checkpoint)) == [*shop.matching()][4:]
+    assert [each["variables"].get("query") for each in questions(shop)[-2:]] == ["id:>7000000004", "id:>7000000008"]
+    assert [each["variables"].get("after") for each in questions(shop)] == [None] * len(questions(shop))
 
 
 async def test_a_filter_by_whole_days_brings_only_who_changed() -> None:

@@ -3,7 +3,7 @@
 import gc
 import json
 import tracemalloc
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -27,7 +27,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def asked(shop: ShopifyShop) -> list[str]:
     """What was asked, in a word each."""
-    words = {"bulkOperationRunQuery": "start", "bulkOperation(": "poll", "nodes(ids": "again", "$sortKey": "list"}
+    words = {"bulkOperationRunQuery": "start", "bulkOperation(": "poll", "id updatedAt }": "times"}
+    words |= {"nodes(ids": "again", "$sortKey": "list"}
     return [
         next((word for sign, word in words.items() if sign in each.body.decode()), "begin")
         if each.method == "POST"
@@ -48,6 +49,12 @@ async def step(shop: ShopifyShop, checkpoint: Any = None) -> Page:
     raise AssertionError("there is no page")
 
 
+def hours_later(checkpoint: Any, hours: int) -> dict[str, Any]:
+    """A checkpoint whose sweep began so many hours before."""
+    began_at = datetime.fromisoformat(checkpoint["sweep"]["began_at"]) - timedelta(hours=hours)
+    return {**checkpoint, "sweep": {**checkpoint["sweep"], "began_at": began_at.isoformat()}}
+
+
 async def test_an_operation_is_started_waited_for_and_its_file_read() -> None:
     shop = make(60)
 
@@ -63,7 +70,9 @@ async def test_an_operation_is_started_waited_for_and_its_file_read() -> None:
     assert all(page.sweep for page in pages)
     assert ids(pages) == [*shop.matching()]
     assert [page.remaining for page in pages] == [60, 60, 35, 10, 0]
-    assert [word for word in asked(shop) if word != "file"] == ["begin", "start", "list", "poll", "list", "poll"]
+    assert [word for word in asked(shop) if word != "file"] == [
+        *("begin", "start", "list", "poll", "list", "poll"), *["times"] * 3,
+    ]  # fmt: skip
     assert await read(shop, pages[-1].checkpoint) == []
 
 
@@ -186,9 +195,8 @@ async def test_a_file_that_does_not_come_is_asked_for_again_or_given_up(busy: Fa
     assert ids(await read(shop, waited.checkpoint)) == [*shop.matching()]
 
 
-async def test_what_is_old_in_the_file_is_asked_for_again() -> None:
+async def test_what_has_changed_since_a_file_was_written_is_asked_for_again_and_nothing_else() -> None:
     shop = make(60)
-    shop.bulks.file_age = timedelta(hours=2)
     started = await step(shop)
     shop.remove("7000000002")
     # Behind the index: what changed is not listed as such.
@@ -200,17 +208,54 @@ async def test_what_is_old_in_the_file_is_asked_for_again() -> None:
 
     assert [*stored.records] == [*shop.matching()]
     assert stored.records["7000000001"].values["note"] == "changed since"
-    assert asked(shop).count("again") == 3
+    questions = [json.loads(each.body) for each in shop.traffic.exchanges if b"nodes(ids" in each.body]
+    assert [len(each["variables"]["ids"]) for each in questions] == [25, 1, 25, 10]
 
 
-async def test_old_lines_are_asked_for_in_as_many_questions_as_their_cost_takes() -> None:
+async def test_a_file_never_brings_back_what_was_true_before_a_change_that_came_in_meanwhile() -> None:
     shop = make(60)
-    shop.bulks.file_age = timedelta(hours=2)
+    shop.bulks.polls = 3
+    stored = Stored(checkpoint=(await step(shop)).checkpoint)
+    shop.now += timedelta(hours=1)
+    for number in [*shop.matching()][:40]:
+        shop.change(number, marketing_state="UNSUBSCRIBED", note="new")
+
+    pages = await stored.cycle(shop)
+
+    told = [(record.values["note"], page.sweep) for page in pages for record in page.records if record.values["note"]]
+    assert told == [("new", False)] * 40 + [("new", True)] * 40
+    notes = [record.values["note"] for record in stored.records.values()]
+    assert notes == ["new"] * 40 + [None] * 20
+
+
+async def test_what_changed_is_asked_for_in_as_many_questions_as_its_cost_takes() -> None:
+    shop = make(60)
     started = await step(shop)
+    for number in shop.matching():
+        shop.change(number, note="new")
     shop.most_points = 70
 
-    assert ids(await read(shop, started.checkpoint)) == [*shop.matching()]
-    assert [word for word in asked(shop) if word == "again"] == ["again"] * 7
+    stored = Stored(checkpoint=started.checkpoint)
+    await stored.cycle(shop)
+
+    assert [record.values["note"] for record in stored.records.values()] == ["new"] * 60
+    # 12 cost 63 points: 25 of a file's part are 12, 12 and 1.
+    assert asked(shop).count("again") == 7
+
+
+@pytest.mark.parametrize("why", ["others_running", "polls"])
+async def test_whoever_waited_for_an_operation_for_hours_reads_in_pages(why: str) -> None:
+    shop = make(60)
+    setattr(shop.bulks, why, 1000)
+    page = await step(shop)
+    page = await step(shop, page.checkpoint)
+    assert page.wait is not None
+
+    checkpoint = hours_later(page.checkpoint, 6)
+    pages = await read(shop, checkpoint)
+
+    assert seen(pages) == [(25, False, False), (25, False, False), (10, False, True)]
+    assert ids(pages) == [*shop.matching()]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from connectors.shopify import SERVICE
 from connectors.shopify_api import API_VERSION
 from connectors.shopify_customers import CONSENT, OPT_IN_LEVELS
 from tests.connectors.contracts import CONTRACTS
-from tests.connectors.reading import credentials_of, read, through_json
+from tests.connectors.reading import connect, credentials_of, read, through_json
 from tests.connectors.simulators.kit import open_simulated
 from tests.connectors.simulators.shopify import make
 from tests.connectors.simulators.shopify_schema import SCHEMA
@@ -53,8 +53,9 @@ async def scenario(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     await read(shop, checkpoint)
     monkeypatch.setattr("connectors.shopify_reading.BULK_FROM", 1)
     shop.criteria = {"tags": ["vip"], "search": "orders_count:>=0"}
-    shop.bulks.file_age *= 1000
-    await read(shop)
+    started, *_ = [page async for page in connect(shop).pages(None)]
+    shop.change("7000000001")
+    await read(shop, through_json(started.checkpoint))
     return [json.loads(each.body) for each in shop.traffic.exchanges if each.method == "POST"]
 
 
@@ -64,7 +65,7 @@ async def test_every_question_is_valid_and_asks_for_nothing_deprecated(monkeypat
     documents = {each["query"] for each in questions}
     # What a bulk operation asks is a question of its own.
     inner = {each["variables"]["query"] for each in questions if "bulkOperationRunQuery" in each["query"]}
-    assert (len(documents), len(inner)) == (8, 1)
+    assert (len(documents), len(inner)) == (9, 1)
     rules = [*specified_rules, NoDeprecatedCustomRule]
     assert [
         f"{error.message} in {document}"

@@ -12,7 +12,8 @@ from connectors.base import (
     TransientError,
     UnexpectedResponseError,
 )
-from tests.connectors.reading import read, through_json
+from connectors.shopify_api import RefusedError
+from tests.connectors.reading import Stored, connect, read, through_json
 from tests.connectors.simulators.kit import Fault
 from tests.connectors.simulators.shopify import ShopifyShop, make
 
@@ -27,16 +28,24 @@ async def read_whole(shop: ShopifyShop) -> dict[str, Any]:
     return through_json((await read(shop))[-1].checkpoint)
 
 
-@pytest.mark.parametrize("when", ["sweep", "changes"])
-async def test_a_page_that_repeats_for_ever_is_left(when: str) -> None:
+async def test_a_page_of_changes_that_repeats_for_ever_is_left() -> None:
     shop = make(10)
-    checkpoint = await read_whole(shop) if when == "changes" else None
-    for number in shop.matching() if when == "changes" else ():
+    checkpoint = await read_whole(shop)
+    for number in shop.matching():
         shop.change(number)
     shop.page_size, shop.repeats = 2, True
 
     with pytest.raises(UnexpectedResponseError, match="the same page of customers again and again"):
         await read(shop, checkpoint)
+
+
+async def test_a_page_of_a_sweep_that_repeats_for_ever_is_left() -> None:
+    shop = make(10)
+    shop.page_size, shop.ignores_ids = 2, True
+
+    with pytest.raises(UnexpectedResponseError, match="the same page of customers again and again"):
+        await read(shop)
+    assert [each["variables"].get("query") for each in questions(shop)] == [None, None, "id:>7000000002"]
 
 
 async def test_a_filter_that_does_nothing_is_no_silent_full_reading() -> None:
@@ -64,8 +73,8 @@ async def test_a_question_that_is_too_costly_is_asked_for_fewer_from_then_on() -
 
 async def test_a_busy_shop_is_waited_for_until_the_bucket_holds_enough() -> None:
     shop = make(500)
-    shop.bucket.size = shop.bucket.available = 900.0
-    shop.bucket.restores = 0.001
+    shop.bucket.is_limited = True
+    shop.bucket.available, shop.bucket.restores = 900.0, 0.001
     with pytest.raises(TransientError, match="its limit of requests is reached") as raised:
         await read(shop)
 
@@ -74,6 +83,28 @@ async def test_a_busy_shop_is_waited_for_until_the_bucket_holds_enough() -> None
     answered = json.loads(shop.traffic.exchanges[-1].answer)["extensions"]["cost"]
     missing = answered["requestedQueryCost"] - answered["throttleStatus"]["currentlyAvailable"]
     assert raised.value.retry_after == timedelta(seconds=missing / 0.001)
+
+
+async def test_a_shop_with_an_ordinary_limit_is_read_to_the_end_by_waiting_as_long_as_it_asks() -> None:
+    shop, stored = make(1000), Stored()
+    shop.bucket.is_limited = True
+    waits = []
+
+    is_complete = False
+    while not is_complete:
+        try:
+            async for page in connect(shop).pages(stored.checkpoint):
+                stored.store(page)
+                is_complete = page.complete
+        except TransientError as busy:
+            assert busy.retry_after is not None
+            waits.append(busy.retry_after.total_seconds())
+            shop.bucket.pass_time(waits[-1])
+
+    assert [*stored.records] == [*shop.matching()]
+    # Of 2,000 points the beginning takes 60, six pages 997 each, and the changes before a page as many.
+    assert waits == [WAITS]
+    assert [each.status for each in shop.traffic.exchanges] == [200] * len(shop.traffic.exchanges)
 
 
 @pytest.mark.parametrize(
@@ -109,8 +140,8 @@ async def test_a_refusal_by_status_says_what_to_do(
             AccessRevokedError,
             "x",
         ),
-        ({"errors": [{"message": "Parse error"}]}, UnexpectedResponseError, "Parse error"),
-        ({"errors": "odd"}, UnexpectedResponseError, "odd"),
+        ({"errors": [{"message": "Parse error"}]}, RefusedError, "Parse error"),
+        ({"errors": "odd"}, RefusedError, "odd"),
         ({"data": None}, UnexpectedResponseError, "not as documented"),
         ({"errors": [], "data": {"customersCount": None}}, UnexpectedResponseError, "not as documented"),
     ],
@@ -123,7 +154,8 @@ async def test_an_error_under_status_200_is_no_answer(
 
     with pytest.raises(error, match=told) as raised:
         await read(shop)
-    assert isinstance(raised.value, error)
+    assert type(raised.value) is error
+    assert len(shop.traffic.exchanges) == 1
 
 
 async def test_access_that_is_lost_to_some_fields_stops_before_they_are_cleared() -> None:

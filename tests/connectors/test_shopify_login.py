@@ -173,9 +173,29 @@ async def test_disconnecting_uninstalls_our_app_but_not_a_custom_one() -> None:
         ours: Any = await AUTHORIZATION.finish(client, attempt(), await agree(client, attempt()))
         await revoke(client, REGISTRATION, ours)
         assert shop.oauth.access_tokens == {}
-        # It is gone already.
-        await revoke(client, REGISTRATION, ours)
-    assert [(each.method, each.status) for each in shop.traffic.exchanges[-2:]] == [("DELETE", 200), ("DELETE", 401)]
+        with pytest.raises(AccessRevokedError, match="400 app_not_installed"):
+            await renew(client, ours)
+
+
+async def test_an_access_token_that_has_ended_uninstalls_nothing_and_does_not_pass_for_it() -> None:
+    shop = make(1)
+    async with open_simulated(shop) as client:
+        ours: Any = await AUTHORIZATION.finish(client, attempt(), await agree(client, attempt()))
+        shop.oauth.expire_access()
+        with pytest.raises(AccessRevokedError):
+            await revoke(client, REGISTRATION, ours)
+        await revoke(client, REGISTRATION, await renew(client, ours))
+
+    assert [(each.method, each.status) for each in shop.traffic.exchanges[-3:]] == [
+        ("DELETE", 401),
+        ("POST", 200),
+        ("DELETE", 200),
+    ]
+
+
+async def renew(client: httpx.AsyncClient, credentials: Any) -> Any:
+    assert AUTHORIZATION.renew is not None
+    return await AUTHORIZATION.renew(client, REGISTRATION, credentials)
 
 
 async def identify(shop: ShopifyShop) -> RemoteAccount:

@@ -86,8 +86,12 @@ async def test_a_search_that_shopify_ignores_later_stops_the_import() -> None:
     checkpoint = {**(await read(shop))[-1].checkpoint}
     shop.criteria = {"search": "province:Ontario"}
 
-    with pytest.raises(UnexpectedResponseError, match="Edit the import's search"):
+    with pytest.raises(UnexpectedResponseError) as raised:
         await read(shop, checkpoint)
+    assert str(raised.value) == (
+        "Shopify does not understand the search (province: Invalid search field for this query.)."
+        " Edit the import's criteria; if it has none, the operator of this server should update Sluice."
+    )
 
 
 @pytest.mark.parametrize(

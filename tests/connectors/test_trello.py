@@ -267,6 +267,48 @@ async def test_who_leaves_the_workspace_is_missed_by_two_sweeps_and_then_gone() 
     assert stored.records.keys() == trello.people.keys()
 
 
+@pytest.mark.parametrize("stored_pages", [1, 3])
+async def test_who_is_in_a_workspace_that_the_login_left_is_not_gone(stored_pages: int) -> None:
+    trello, stored = make(1200), Stored()
+    trello.criteria = {}
+    bowler = trello.add("bowler@example.com", places=[OTHER_WORKSPACE])
+    await stored.cycle(trello)
+    before = {*stored.records}
+    await stored.cycle(trello, limit=stored_pages)
+    del trello.workspaces[OTHER_WORKSPACE]
+
+    for _ in range(3):
+        with pytest.raises(UnexpectedResponseError, match=f"The workspace {OTHER_WORKSPACE} was .*choose the workspac"):
+            await stored.cycle(trello)
+    assert {*stored.records} == before
+
+    # A new choice begins without a checkpoint.
+    trello.criteria = {"workspaces": [WORKSPACE]}
+    assert ids(await read(trello)) == sorted(before - {bowler})
+
+
+async def test_a_workspace_that_the_login_joined_is_read_and_missed_once_it_is_left() -> None:
+    trello, stored, third = TrelloApi(criteria={}), Stored(), "5a00000000000000000000a3"
+    await stored.cycle(trello)
+    trello.workspaces[third] = "Choir"
+    singer = trello.add("singer@example.com", places=[third])
+    await stored.cycle(trello)
+    assert {*stored.records} == {singer}
+
+    del trello.workspaces[third]
+    with pytest.raises(UnexpectedResponseError, match=f"The workspace {third} was closed"):
+        await stored.cycle(trello)
+
+
+async def test_a_login_that_left_all_workspaces_is_told_of_one_of_them() -> None:
+    trello, stored = TrelloApi(criteria={}), Stored()
+    await stored.cycle(trello)
+    trello.workspaces = {}
+
+    with pytest.raises(UnexpectedResponseError, match=f"The workspace {WORKSPACE} was closed"):
+        await stored.cycle(trello)
+
+
 async def test_ten_listings_are_one_request() -> None:
     trello = make(1)
     trello.boards |= {f"{number:024x}": Board(name=f"Board {number}", workspace=WORKSPACE) for number in range(28)}
@@ -324,13 +366,17 @@ async def test_a_workspace_that_vanishes_meanwhile_asks_for_others_and_not_for_a
         await read(trello)
 
 
-async def test_a_board_that_is_read_for_its_name_alone_may_be_hidden() -> None:
-    trello = make(1)
-    trello.hidden[BOARD] = 404
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_a_board_that_is_read_for_its_name_alone_and_hidden_leaves_all_boards_unread(status: int) -> None:
+    trello, another = TrelloApi(), "5b00000000000000000000b3"
+    trello.boards[another] = Board(name="Backlog", workspace=WORKSPACE)
+    trello.add("ann@example.com", places=[WORKSPACE, BOARD, another])
+    trello.add("bob@example.com", places=[WORKSPACE])
+    assert [record.values["boards"] for record in await records(trello)] == [("Backlog", "Roadmap"), None]
 
-    [record] = await records(trello)
+    trello.hidden[BOARD] = status
 
-    assert record.values["boards"] is None
+    assert ["boards" in record.values for record in await records(trello)] == [False, False]
 
 
 @pytest.mark.parametrize("names_errors", [True, False])

@@ -1,6 +1,7 @@
 """Reading the customers of a WooCommerce shop: nobody is lost while others come and go."""
 
 from collections.abc import Iterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from connectors.base import Page, UnexpectedResponseError
 from connectors.woocommerce import Criteria, State
 from connectors.woocommerce_listing import Place
-from tests.connectors.reading import ids, read, through_json
+from tests.connectors.reading import Stored, connect, ids, read, through_json
 from tests.connectors.simulators.kit import Fault
 from tests.connectors.simulators.woocommerce import WooShop, make
 
@@ -73,7 +74,7 @@ async def test_an_empty_shop_is_one_complete_page() -> None:
 
 
 def _fresh() -> dict[str, Any]:
-    return State(version=1).model_dump(mode="json")
+    return State(version=2).model_dump(mode="json")
 
 
 async def test_whoever_follows_those_who_were_deleted_between_two_pages_is_found() -> None:
@@ -171,6 +172,44 @@ async def test_a_cached_page_is_not_read_for_ever(totals: bool) -> None:
     assert len(shop.traffic.exchanges) == 2
 
 
+async def test_a_shop_that_shows_far_less_than_it_counts_is_not_taken_for_read() -> None:
+    shop = make(250)
+    shop.hidden = {*range(11, 251)}
+
+    with pytest.raises(UnexpectedResponseError, match="says that it has 250 wc/v3/customers, and shows but 10"):
+        await read(shop)
+
+
+async def job(shop: WooShop, stored: Stored, *, requests: int) -> None:
+    """A worker that is ended after so many requests."""
+    last = len(shop.traffic.exchanges) + requests
+    async with aclosing(connect(shop).pages(stored.checkpoint)) as reading:
+        async for page in reading:
+            stored.store(page)
+            if len(shop.traffic.exchanges) == last:
+                return
+
+
+async def test_a_shop_that_shows_nobody_new_is_not_asked_for_ever_by_jobs_that_are_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("connectors.woocommerce_listing.MOST_WITHOUT_NEWS", 12)
+    shop, stored = make(250), Stored()
+    shop.shows_the_first = True
+
+    for _ in range(2):
+        await job(shop, stored, requests=5)
+    with pytest.raises(UnexpectedResponseError, match="the same page of wc/v3/customers again and again: is it cached"):
+        await job(shop, stored, requests=5)
+    # One with news, thirteen without.
+    assert len(shop.traffic.exchanges) == 1 + 13
+
+    shop.shows_the_first = False
+    shop.remove("1")
+    await stored.cycle(shop)
+    assert [*stored.records] == [str(number) for number in range(1, 251)]
+
+
 async def test_a_shop_that_orders_otherwise_is_not_trusted() -> None:
     shop = make(0)
     shop.traffic.faults.append(Fault(status=200, body=b'[{"id": 2}, {"id": 1}]'))
@@ -181,7 +220,7 @@ async def test_a_shop_that_orders_otherwise_is_not_trusted() -> None:
 
 async def test_a_reading_goes_on_from_the_last_id_wherever_that_is_now() -> None:
     shop = make(10)
-    checkpoint = State(version=1, place=Place(last_id=4, offset=9)).model_dump(mode="json")
+    checkpoint = State(version=2, place=Place(last_id=4, offset=9)).model_dump(mode="json")
 
     rest: list[Page] = await read(shop, checkpoint)
 

@@ -228,6 +228,12 @@ ANSWERS = [
         id="a firewall",
     ),
     pytest.param(
+        Fault(status=403, body=b"Forbidden", headers={"Content-Type": "text/plain"}),
+        UnexpectedResponseError,
+        "Something in front of https://shop.example.com refuses this server (403): allow it in the firewall",
+        id="a firewall of few words",
+    ),
+    pytest.param(
         Fault(status=503, body=b"<html>Briefly unavailable for scheduled maintenance.</html>", headers=HTML),
         TransientError,
         "503 <html>Briefly unavailable for scheduled maintenance.</html>",

@@ -77,12 +77,6 @@ async def test_what_the_shop_posts_becomes_the_credentials() -> None:
     )
 
 
-async def test_the_state_may_have_been_taken_out_before() -> None:
-    credentials = await finish({name: value for name, value in GIVEN.items() if name != "user_id"})
-
-    assert credentials.consumer_secret.get_secret_value() == CONSUMER_SECRET
-
-
 async def test_a_shop_that_cannot_deliver_its_key_tells_its_owner() -> None:
     _, page = await agree(WooShop(), callback_status=404)
 
@@ -106,7 +100,6 @@ async def test_an_owner_who_declines_is_understood() -> None:
         ({"success": "1"}, UnexpectedResponseError, "The shop has sent no key"),
         ({}, UnexpectedResponseError, "The shop has sent no key"),
         ({**GIVEN, "consumer_secret": ""}, UnexpectedResponseError, "What the shop sent is no key"),
-        ({**GIVEN, "user_id": "another-state"}, UnexpectedResponseError, "The key belongs to another attempt"),
         ({**GIVEN, "key_permissions": "write"}, AccessRevokedError, "The shop's key may not read"),
     ],
 )

@@ -1,6 +1,7 @@
 """Those who bought in a WooCommerce shop without an account: found by its orders, and by what changed in them since."""
 
 import hashlib
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from connectors.base import Page, UnexpectedResponseError
 from domain.records import Record, SourceConsent
 from tests.connectors.reading import Stored, ids, read, through_json
+from tests.connectors.simulators.kit import Fault
 from tests.connectors.simulators.woocommerce import WooShop, make
 
 
@@ -194,6 +196,79 @@ async def test_an_older_order_that_is_edited_brings_nothing_back_that_it_says() 
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "consent"),
+    [
+        ([], SourceConsent.PENDING),
+        (["1"], SourceConsent.PENDING),
+        (["0"], SourceConsent.NONE),
+        (["unsubscribed"], SourceConsent.DENIED),
+    ],
+)
+async def test_an_old_order_that_is_edited_raises_no_consent_of_a_guest_who_may_have_bought_since(
+    monkeypatch: pytest.MonkeyPatch, said: list[str], consent: SourceConsent
+) -> None:
+    monkeypatch.setattr("connectors.woocommerce_guests.MOST_RECENT", 2)
+    shop = shop_with()
+    older = shop.order("ada@example.com", city="London")
+    shop.edit_order(older, meta_data=[{"id": 1, "key": "ws_opt_in", "value": value} for value in said])
+    newer = shop.order("ada@example.com", city="Ockham")
+    shop.edit_order(newer, meta_data=[{"id": 1, "key": "ws_opt_in", "value": "0"}])
+    shop.now += timedelta(hours=1)
+    for name in ("bob", "cleo"):
+        shop.order(f"{name}@example.com")
+
+    found = await cycles(
+        shop,
+        lambda: shop.edit_order(older, status="refunded"),
+        lambda: shop.order("ada@example.com", city="Marylebone"),
+    )
+
+    ada = [[record for record in each if record.email == "ada@example.com"] for each in found]
+    assert [(record.consent, record.values["billing.city"]) for record in ada[0]] == [(SourceConsent.NONE, "Ockham")]
+    assert ada[1] == [Record(external_id=guest("ada@example.com"), email="ada@example.com", consent=consent)]
+    assert [record.values["billing.city"] for record in ada[2]] == ["Marylebone"]
+
+
+async def test_a_guest_who_registers_is_a_customer_and_no_guest_any_more() -> None:
+    shop = shop_with("grace@example.com", customers=1)
+    stored = Stored()
+    await stored.cycle(shop)
+    ada = shop.order("Ada@example.com")
+    await stored.cycle(shop)
+    number = shop.add("ada@example.com")
+
+    pages = await stored.cycle(shop)
+    shop.edit_order(ada, status="completed")
+    later = await stored.cycle(shop)
+
+    assert [[*page.deleted_ids] for page in pages] == [[guest("ada@example.com")], []]
+    assert ids(pages) == ["1", number, guest("grace@example.com")]
+    # They are told of once: whoever holds the address by then keeps it.
+    assert [[*page.deleted_ids] for page in later] == [[], []]
+    assert ids(later) == ["1", number, guest("grace@example.com"), guest("ada@example.com")]
+
+
+async def test_a_guest_who_registered_is_none_either_where_the_reading_goes_on_in_another_job() -> None:
+    shop, stored = shop_with("ada@example.com", customers=1), Stored()
+    await stored.cycle(shop)
+    shop.add("ada@example.com")
+
+    before = await stored.cycle(shop, limit=1)
+    after = await stored.cycle(shop, limit=1)
+
+    assert ([[*page.deleted_ids] for page in before], ids(before)) == ([[guest("ada@example.com")]], ["1", "2"])
+    # The orders say nothing of anybody; then the customers come again.
+    assert ids(after) == []
+    assert [*stored.records] == ["1", "2"]
+
+
+async def test_whoever_has_an_account_when_all_is_read_for_the_first_time_was_never_a_guest() -> None:
+    shop = shop_with("person-0@example.com", customers=1)
+
+    assert [[*page.deleted_ids] for page in await read(shop)] == [[], []]
+
+
 async def test_an_order_that_is_paid_later_makes_its_guest_known() -> None:
     shop = shop_with()
     number = shop.order("ada@example.com", status="pending")
@@ -257,21 +332,60 @@ async def test_a_shop_before_5_8_that_tells_of_all_orders_flips_nobody() -> None
     ]
 
 
-async def test_orders_that_the_key_may_not_see_are_passed_over() -> None:
-    shop = shop_with(*(f"guest-{number}@example.com" for number in range(250)))
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        pytest.param([(40, 100), (200, 230), (345, 350)], id="few in a row"),
+        pytest.param([(100, 205)], id="more than a page"),
+        pytest.param([(0, 120), (121, 300)], id="all but one, and those at the end"),
+        pytest.param([(0, 350)], id="all"),
+        pytest.param([(99, 349)], id="all between the first page and the last order"),
+    ],
+)
+async def test_orders_that_the_key_may_not_see_are_passed_over(hidden: list[tuple[int, int]]) -> None:
+    shop = shop_with(*(f"guest-{number}@example.com" for number in range(350)))
     numbers = sorted(shop.orders)
-    shop.hidden_orders = {*numbers[40:100], *numbers[200:230], *numbers[245:]}
+    shop.hidden = {number for first, end in hidden for number in numbers[first:end]}
 
-    found = ids(await read(shop))
+    pages = await read(shop)
 
-    assert len(found) == len({*found}) == 250 - 60 - 30 - 5
+    assert ids(pages) == [
+        guest(row["billing"]["email"]) for row in shop.orders.values() if row["id"] not in shop.hidden
+    ]
+    assert pages[-1].complete
 
 
-async def test_a_shop_that_shows_far_less_than_it_counts_is_not_taken_for_read() -> None:
+async def test_orders_are_not_lost_behind_hidden_ones_while_some_are_deleted() -> None:
+    shop = shop_with(*(f"guest-{number}@example.com" for number in range(350)))
+    numbers = sorted(shop.orders)
+    shop.hidden = {*numbers[100:205]}
+
+    def meanwhile() -> None:
+        if len(orders_asked(shop)) == 3:
+            for number in numbers[:50]:
+                del shop.orders[number]
+
+    shop.traffic.meanwhile = meanwhile
+
+    assert len({*ids(await read(shop))}) == 350 - 105
+
+
+async def test_a_cached_page_of_orders_is_not_taken_for_what_hidden_ones_leave() -> None:
     shop = shop_with(*(f"guest-{number}@example.com" for number in range(250)))
-    shop.hidden_orders = {*sorted(shop.orders)[10:]}
+    shop.hidden = {*sorted(shop.orders)[40:100]}
+    shop.traffic.replays = True
 
-    with pytest.raises(UnexpectedResponseError, match="says that it has 250 wc/v3/orders, and shows but 10"):
+    with pytest.raises(UnexpectedResponseError, match="the same page of wc/v3/orders again and again: is it cached"):
+        await read(shop)
+
+
+async def test_a_shop_that_gives_one_order_at_a_time_is_not_taken_for_one_that_hides_some() -> None:
+    shop = shop_with(*(f"guest-{number}@example.com" for number in range(3)))
+    row = shop.orders[min(shop.orders)]
+    totals = {"X-WP-Total": "250", "X-WP-TotalPages": "250"}
+    shop.traffic.faults.extend([None, *[Fault(status=200, body=json.dumps([row]).encode(), headers=totals)] * 2])
+
+    with pytest.raises(UnexpectedResponseError, match="says that it has 250 wc/v3/orders, and shows but 1"):
         await read(shop)
 
 

@@ -54,6 +54,15 @@ def test_a_malformed_ring_says_what_it_must_be_without_repeating_it(text: str) -
     assert str(raised.value) == "SLUICE_SECRET_KEYS must be id:base64 of 32 bytes, comma-separated."
 
 
+def test_two_keys_of_one_id_are_refused_before_one_of_them_is_lost() -> None:
+    key = new_key().partition(":")[2]
+
+    with pytest.raises(Misconfigured) as raised:
+        parse_key_ring(f"k1:{key},k2:{key},k1:{key}")
+
+    assert str(raised.value) == "SLUICE_SECRET_KEYS has two keys 'k1': give the new one another id."
+
+
 def test_a_ring_shows_no_key() -> None:
     key = new_key()
 

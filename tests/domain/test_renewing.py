@@ -167,13 +167,17 @@ async def test_a_lost_answer_leaves_the_old_pair_which_is_tried_again(connected:
     assert vendor.asked == ["r0", "r0"]
 
 
-async def test_whoever_is_cancelled_stores_what_the_service_gives(connected: ExternalAccount) -> None:
+@pytest.mark.parametrize("times", [1, 3])
+async def test_whoever_is_cancelled_however_often_stores_what_the_service_gives(
+    connected: ExternalAccount, times: int
+) -> None:
     vendor = Vendor(expires_at=in_minutes(1), waits=True)
     cancelled = asyncio.create_task(usable(connected, vendor))
     await vendor.begun.wait()
 
-    cancelled.cancel()
-    await asyncio.sleep(0)
+    for _ in range(times):
+        cancelled.cancel()
+        await asyncio.sleep(0)
     vendor.answering.set()
     with pytest.raises(asyncio.CancelledError):
         await cancelled

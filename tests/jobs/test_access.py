@@ -8,11 +8,15 @@ import pytest
 
 from domain import external_accounts, previews
 from domain.account import Viewer
+from domain.credentials import seal_json, unseal_json
 from domain.enums import ExternalAccountHealth, RunState, TaskState
 from domain.errors import ErrorCode, Refused
 from domain.models import Contact, ExternalAccount
 from domain.previews import PreviewRequest
 from domain.settings import client_registration
+from jobs.access import Access, open_connector
+from tests.factories import make_account, make_external_account
+from tests.jobs import vendor
 from tests.jobs.vendor import PEOPLE, VendorStage, register, vendor_stage
 
 TAKEN_BACK = (
@@ -91,6 +95,45 @@ async def test_imports_of_one_external_account_renew_once_together(stage: Vendor
     for import_id in (first, second):
         run = (await stage.runs(import_id))[0]
         assert (run.state, run.read_count) == (RunState.COMPLETED, 6)
+
+
+async def test_an_import_that_is_refused_while_another_renews_reads_on_with_what_that_one_gets(
+    stage: VendorStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Pages of this size are fetched ahead, while the other import has its turn.
+    monkeypatch.setattr(vendor, "PEOPLE", [f"person-{number}@example.com" for number in range(360)])
+    monkeypatch.setattr(vendor, "PER_PAGE", 120)
+    stage.vendor.ends_after, stage.vendor.hesitates = 1, 0.3
+    first, second = await stage.add_import(script="first"), await stage.add_import(script="second")
+
+    await stage.cycle()
+
+    assert [asked["refresh_token"] for asked in stage.vendor.token_requests] == ["r0"]
+    assert (await stage.external_account()).health == ExternalAccountHealth.HEALTHY
+    for import_id in (first, second):
+        run = (await stage.runs(import_id))[0]
+        assert (run.state, run.read_count, run.error_code) == (RunState.COMPLETED, 360, None)
+
+
+async def test_imports_that_are_refused_at_once_renew_once_together(stage: VendorStage) -> None:
+    stage.vendor.access, stage.vendor.hesitates = "another", 0.3
+    sealed = (await stage.external_account()).credentials or b""
+    async with stage.context["open_client"]() as client:
+        access = Access(
+            service=vendor.VENDOR,
+            client=client,
+            account_id=stage.account_id,
+            external_account_id=stage.external_account_id,
+            credentials=unseal_json(sealed, row=stage.external_account_id),
+        )
+
+        async def read() -> int:
+            return sum([len(page.records) async for page in open_connector(access, {}).pages(None)])
+
+        assert [*await asyncio.gather(read(), read())] == [6, 6]
+
+    assert stage.vendor.pages_asked[:2] == [("a0", 0), ("a0", 0)]
+    assert [asked["refresh_token"] for asked in stage.vendor.token_requests] == ["r0"]
 
 
 async def test_a_service_that_refuses_renewed_tokens_too_needs_a_reconnect(stage: VendorStage) -> None:
@@ -237,6 +280,47 @@ async def test_a_disconnect_revokes_what_was_given_once_it_is_erased_here(stage:
     warnings = await external_accounts.disconnect(viewer(stage), stage.external_account_id, catalogue=stage.catalogue)
 
     assert (warnings, stage.vendor.given_back, await stage.tokens()) == ([], ["a0"], None)
+
+
+async def test_what_has_ended_is_renewed_to_be_revoked(stage: VendorStage) -> None:
+    await stage.give("a0", "r0", ends_in=timedelta(hours=-1))
+    stage.vendor.access = "another"
+
+    warnings = await external_accounts.disconnect(viewer(stage), stage.external_account_id, catalogue=stage.catalogue)
+
+    assert [asked["refresh_token"] for asked in stage.vendor.token_requests] == ["r0"]
+    assert (warnings, stage.vendor.given_back, await stage.tokens()) == ([], ["a1"], None)
+
+
+async def test_what_has_ended_and_cannot_be_renewed_is_told(stage: VendorStage) -> None:
+    await stage.give("a0", "r0", ends_in=timedelta(hours=-1))
+    stage.vendor.is_revoked = True
+
+    warnings = await external_accounts.disconnect(viewer(stage), stage.external_account_id, catalogue=stage.catalogue)
+
+    said = f"POST http://{stage.address}/revoke: 401"
+    assert warnings == [f"Its access could not be revoked at the service. {said} Revoke it there yourself."]
+    assert (stage.vendor.given_back, await stage.tokens()) == ([], None)
+
+
+async def test_what_another_account_reads_with_is_left_to_the_last_one_that_disconnects(stage: VendorStage) -> None:
+    ours = await stage.external_account()
+    theirs = await make_external_account((await make_account()).id, service="vendor")
+    sealed = seal_json({"access_token": "a0", "refresh_token": "r0", "expires_at": None}, row=theirs.id)
+    await ExternalAccount.filter(id=theirs.id).update(remote_identity=ours.remote_identity, credentials=sealed)
+    # Of the same name at other services, and long disconnected: neither counts.
+    for values in ({"service": "sample"}, {"service": "vendor", "credentials": None}):
+        other = await make_external_account((await make_account()).id)
+        await ExternalAccount.filter(id=other.id).update(remote_identity=ours.remote_identity, **values)
+    them = Viewer(account_id=theirs.account_id, token_id=theirs.account_id, scopes=frozenset())
+
+    first = await external_accounts.disconnect(viewer(stage), ours.id, catalogue=stage.catalogue)
+    between = list(stage.vendor.given_back)
+    last = await external_accounts.disconnect(them, theirs.id, catalogue=stage.catalogue)
+
+    assert first == ["Its access could not be revoked at the service. Revoke it there yourself."]
+    assert (between, await stage.tokens()) == ([], None)
+    assert (last, stage.vendor.given_back) == ([], ["a0"])
 
 
 async def test_what_cannot_be_revoked_is_erased_here_and_told(stage: VendorStage) -> None:

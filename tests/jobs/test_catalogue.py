@@ -1,6 +1,6 @@
 """Which ways to connect a service there are on this server, and what becomes of what users type."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from connectors.base import (
     UnexpectedResponseError,
 )
 from connectors.oauth import Tokens
+from connectors.registry import SERVICES
 from domain.catalogue import ConsentAttempt, ServiceAuthorization, ServiceInfo
 from domain.errors import ErrorCode, Refused
 from domain.settings import client_registration
@@ -116,6 +117,18 @@ def test_half_a_registration_is_none(monkeypatch: pytest.MonkeyPatch, missing: s
     assert list(info(VENDOR).authorizations) == []
 
 
+def test_an_id_alone_is_a_registration_where_the_page_needs_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = replace(VENDOR, authorization=replace(OPEN_PAGE, needs_registration=True, needs_secret=False))
+    with pytest.raises(Refused) as refused:
+        catalogue(service).check_details("vendor", {"shop": "acme"})
+    monkeypatch.setenv("SLUICE_VENDOR_CLIENT_ID", "us")
+    client_registration.cache_clear()
+
+    assert problem(refused) == (ErrorCode.NOT_CONFIGURED, NOT_REGISTERED.partition(" and ")[0] + ".", ())
+    assert catalogue(service).check_details("vendor", {"shop": "acme"}) == {"shop": "acme"}
+    assert (SERVICES["trello"].authorization or OPEN_PAGE).needs_secret is False
+
+
 def test_forms_are_drawn_from_what_users_type_and_what_must_be_known_before() -> None:
     found = info(replace(VENDOR, form=Form, authorization=OPEN_PAGE, notice="It knows no phone numbers."))
 
@@ -210,6 +223,48 @@ async def test_giving_credentials_back_that_is_broken_is_refused_without_their_t
         with pytest.raises(Refused) as refused:
             await catalogue(replace(VENDOR, revoke=revoke)).revoke("vendor", {"access_token": "a"})
         assert problem(refused) == (ErrorCode.SERVICE_UNAVAILABLE, said, ())
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda gone: gone.check_credentials("gone", {}),
+        lambda gone: gone.check_details("gone", {}),
+        lambda gone: gone.check_criteria("gone", {}),
+        lambda gone: gone.authorization_url(replace(attempt("acme"), service="gone")),
+        lambda gone: gone.exchange(replace(attempt("acme"), service="gone"), {}),
+        lambda gone: gone.identify("gone", {}),
+        lambda gone: gone.choices("gone", {}, "group"),
+    ],
+    ids=["credentials", "details", "criteria", "page", "exchange", "identity", "choices"],
+)
+async def test_a_service_that_this_version_does_not_know_any_more_is_not_found(
+    ask: Callable[[ConnectorCatalogue], Any],
+) -> None:
+    async def asking() -> None:
+        await ask(catalogue(VENDOR))
+
+    with pytest.raises(Refused) as refused:
+        await asking()
+
+    assert problem(refused) == (ErrorCode.NOT_FOUND, "This version of Sluice has no connector for gone.", ())
+
+
+async def test_credentials_that_another_version_stored_need_a_reconnect_and_are_not_quoted() -> None:
+    with pytest.raises(Refused) as refused:
+        await catalogue(VENDOR).choices("vendor", {"token": "s3cret"}, "group")
+
+    assert problem(refused) == (
+        ErrorCode.NEEDS_RECONNECT,
+        "The stored credentials do not fit this version of Sluice. Reconnect the external account.",
+        ("externalAccountId",),
+    )
+
+
+def test_what_can_be_given_back_is_known_before() -> None:
+    assert catalogue(VENDOR).can_revoke("vendor")
+    assert not catalogue(replace(VENDOR, revoke=None)).can_revoke("vendor")
+    assert not catalogue(VENDOR).can_revoke("gone")
 
 
 async def test_what_cannot_be_given_back_is_not() -> None:

@@ -17,7 +17,7 @@ from domain.cycle import Claim
 from domain.enums import ExternalAccountHealth, ImportState, RunState, TaskState
 from domain.import_inputs import ImportChanges
 from domain.models import AutomaticImport, BackgroundTask, Contact, ExternalAccount, ImportRun, LedgerEntry, PlanTier
-from jobs import sync_external_account
+from jobs import pages, sync_external_account
 from jobs.catalogue import ConnectorCatalogue
 from tests import databases
 from tests.fakes import FakeCatalogue, RecordingQueue
@@ -188,7 +188,7 @@ async def test_a_page_that_takes_too_long_is_given_up_and_backed_off(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await database.fetch("UPDATE external_account SET window_ends_at = now() + interval '30 minutes'")
-    monkeypatch.setattr(sync_external_account, "READ_TIMEOUT", timedelta(seconds=0.05))
+    monkeypatch.setattr(pages, "READ_TIMEOUT", timedelta(seconds=0.05))
     import_id = await stage.add_import(lambda: asyncio.sleep(60))
 
     await stage.cycle()

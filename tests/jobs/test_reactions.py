@@ -42,6 +42,26 @@ async def test_waits_as_long_as_the_service_asks(stage: Stage) -> None:
     assert await stage.cycle() == 0
 
 
+async def test_a_service_that_asks_for_years_is_looked_at_again_after_a_day(stage: Stage) -> None:
+    # A moment where seconds are due.
+    await stage.add_import(page("ann"), TransientError("429", retry_after=timedelta(seconds=1_795_000_000)))
+
+    await stage.cycle()
+
+    account = await stage.external_account()
+    assert seconds_from_now(account.not_before) == pytest.approx(86_400, abs=30)
+    # By then, or with the window that holds that moment.
+    assert seconds_from_now(account.next_cycle_at) == pytest.approx(86_400, abs=3600)
+
+
+async def test_a_page_that_wants_to_be_asked_again_in_years_is_asked_after_a_day(stage: Stage) -> None:
+    import_id = await stage.add_import(page("ann", wait=timedelta(days=20_000)))
+
+    await stage.cycle()
+
+    assert seconds_from_now((await stage.runs(import_id))[0].waiting_until) == pytest.approx(86_400, abs=30)
+
+
 async def test_resumes_after_the_last_stored_page(stage: Stage) -> None:
     await far_window_end()
     import_id = await stage.add_import(page("ann"), page("bob"), TransientError("503"), page("cid"))

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from connectors import http
 from connectors.base import Checkpoint, Choice, Page, Registration, RemoteAccount, Service, ServiceCategory
-from connectors.http import open_client
+from connectors.http_client import open_client
 from connectors.oauth import Tokens, code_flow
 from domain.credentials import seal_json, unseal_json
 from domain.models import ExternalAccount
@@ -44,9 +44,9 @@ class Criteria(BaseModel):
 class Vendor:
     """The service: which tokens it accepts, and what it was asked. Every refresh token is good for once.
 
-    `lives`: seconds of an access token. `busy`: so often the token endpoint does not answer. `ends_after`: behind so
-    many requests for people the access token is refused. `always_refuses`: people are never given. They are given once
-    it `lets_answer`.
+    `lives`: seconds of an access token. `busy`: so often the token endpoint does not answer; else it takes `hesitates`
+    seconds. `ends_after`: behind so many requests for people the access token is refused. `always_refuses`: people are
+    never given. They are given once it `lets_answer`.
     """
 
     codes: set[str] = field(default_factory=set)
@@ -55,6 +55,7 @@ class Vendor:
     number: int = 0
     lives: int | None = 3600
     busy: int = 0
+    hesitates: float = 0
     ends_after: int | None = None
     always_refuses: bool = False
     is_revoked: bool = False
@@ -89,6 +90,7 @@ class Vendor:
     async def token(self, request: Request) -> Response:
         asked = dict(httpx.QueryParams((await request.body()).decode()))
         self.token_requests.append(asked)
+        await asyncio.sleep(self.hesitates)
         if self.busy:
             self.busy -= 1
             return Response(status_code=503)
@@ -118,6 +120,8 @@ class Vendor:
     async def revoke(self, request: Request) -> Response:
         if self.busy:
             return Response(status_code=503)
+        if not self._lets_in(request):
+            return Response(status_code=401)
         self.given_back.append(self._token(request))
         return Response()
 

@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.configuration import Configure
+from tests.jobs.conftest import redis
 from tests.jobs.scripted import Stage, make_stage
 from tests.scenarios.services import Services, services_world
+
+__all__ = ("redis", "services", "stage")
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """An account, its API and a worker, and simulated services behind real sockets: connected, imported, watched."""
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,20 +11,22 @@ from uuid import UUID
 
 import httpx
 import orjson
+import uvicorn
 
 from api.app import create_app
 from api.node import key_of
-from connectors.base import Service
-from connectors.http import open_client
+from connectors.http_client import open_client
 from connectors.registry import SERVICES
 from domain import cycle, database
 from domain.models import AutomaticImport, ExternalAccount, ImportRun, LedgerEntry, RecordOutcome
+from domain.queue import Queue
 from domain.settings import client_registration
 from jobs.catalogue import ConnectorCatalogue
 from jobs.reactions import Context
 from jobs.sync_external_account import sync_external_account
 from tests.api.conftest import Client, make_client
-from tests.api.live import serving
+from tests.api.live import bind
+from tests.api.returning import come_back
 from tests.configuration import Configure
 from tests.connectors.simulators.kit import CLIENT_ID, CLIENT_SECRET, Simulator
 from tests.connectors.simulators.woocommerce import WooShop
@@ -53,13 +56,11 @@ class Services:
     """Everything around one account. `origins`: where each simulator's vendor is reached on this machine."""
 
     client: Client
-    catalogue: ConnectorCatalogue
     origins: dict[str, str]
-    registered: Mapping[str, Service] = field(default_factory=lambda: dict(SERVICES))
+    queue: Queue
+    running: AsyncExitStack
     allow_private_hosts: bool = True
     events: RecordedEvents = field(default_factory=RecordedEvents)
-    queue: RecordedQueue = field(default_factory=RecordedQueue)
-    running: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def run(self, simulator: Simulator) -> str:
         """Let the vendor's servers run. Returns where."""
@@ -75,10 +76,17 @@ class Services:
     # What users do
 
     async def agree(
-        self, simulator: Simulator, *, details: Mapping[str, Any] | None = None, again: str | None = None
+        self,
+        simulator: Simulator,
+        *,
+        again: str | None = None,
+        meanwhile: Callable[[], Awaitable[object]] | None = None,
     ) -> Any:
-        """Connect on the service's own page, or reconnect `again`. Returns the attempt as the API shows it."""
-        asked = {"service": simulator.service, "details": details or details_of(simulator)}
+        """Connect on the service's own page, or reconnect `again`. Returns the attempt as the API shows it.
+
+        `meanwhile`: what happens before the user comes back.
+        """
+        asked = {"service": simulator.service, "details": details_of(simulator)}
         started = (await self.client.data(START, input={**asked, "externalAccountId": again}))[
             "startServiceAuthorization"
         ]
@@ -86,6 +94,8 @@ class Services:
             return started
         async with httpx.AsyncClient() as browser:
             page = await browser.get(started["authorizationUrl"])
+        if meanwhile is not None:
+            await meanwhile()
         await come_back(self.client.http, page.headers["Location"])
         return (await self.client.data(ATTEMPT, id=started["serviceAuthorization"]["id"]))["serviceAuthorization"]
 
@@ -103,7 +113,7 @@ class Services:
 
     async def connect(self, simulator: Simulator, *, again: str | None = None, by_form: bool = False) -> str:
         """Connect as the service recommends. Returns the external account's id."""
-        service = self.registered[simulator.service]
+        service = SERVICES[simulator.service]
         by_consent = service.authorization is not None and not (by_form and service.form is not None)
         way = self.agree if by_consent else self.enter
         connected = await way(simulator, again=again)
@@ -132,7 +142,7 @@ class Services:
     def context(self) -> Context:
         """What the worker gives to its jobs."""
         return Context(
-            services=self.registered,
+            services=SERVICES,
             open_client=partial(open_client, allow_private_hosts=self.allow_private_hosts, origins=self.origins),
             events=self.events,
             queue=self.queue,
@@ -152,14 +162,10 @@ class Services:
 
     async def next_window(self) -> None:
         """The half hour is over, and so is every wait that a service asked for, or a failure made longer."""
+        await database.fetch("UPDATE automatic_import SET next_attempt_at = NULL")
         await database.fetch(
-            "UPDATE automatic_import i SET next_attempt_at = NULL, served_window_ends_at = CASE WHEN"
-            " i.served_window_ends_at = e.window_ends_at THEN now() - interval '1 second'"
-            " ELSE i.served_window_ends_at END FROM external_account e WHERE e.id = i.external_account_id"
-        )
-        await database.fetch(
-            "UPDATE external_account SET window_ends_at = now() - interval '1 second', not_before = NULL,"
-            " next_cycle_at = CASE WHEN next_cycle_at IS NULL THEN NULL ELSE now() END"
+            "UPDATE external_account SET window_ends_at = now() + interval '30 minutes', window_used = 0,"
+            " not_before = NULL, next_cycle_at = CASE WHEN next_cycle_at IS NULL THEN NULL ELSE now() END"
         )
 
     async def next_cycle(self, import_id: UUID) -> dict[str, int]:
@@ -201,19 +207,21 @@ class Services:
         return await ExternalAccount.get(id=(await AutomaticImport.get(id=import_id)).external_account_id)
 
 
+@asynccontextmanager
+async def serving(app: Any, *, access_log: bool = False) -> AsyncIterator[str]:
+    """Let an application run on this machine. Logs go where they go anyway."""
+    config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=access_log, ws="none")
+    server = uvicorn.Server(config)
+    with bind() as listener:
+        running = asyncio.create_task(server._serve([listener]))
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await running
+
+
 def details_of(simulator: Simulator) -> dict[str, Any]:
     """What has to be known before the service's page."""
     return {name: simulator.credentials[name] for name in ("shop", "url") if name in simulator.credentials}
-
-
-async def come_back(http: httpx.AsyncClient, location: str) -> httpx.Response:
-    """The browser is sent back; what is in a fragment our own page posts."""
-    url = httpx.URL(location)
-    back = url.copy_with(scheme="http", host="sluice.test", port=None, fragment=None)
-    if not url.fragment:
-        return await http.get(back)
-    values = {**url.params, **httpx.QueryParams(url.fragment)}
-    return await http.post(back.copy_with(query=None), data=values)
 
 
 async def counts(import_id: UUID) -> Counter[str]:
@@ -249,22 +257,33 @@ async def checkpoint(import_id: UUID) -> Any:
     return orjson.loads(row["checkpoint"] or "null")
 
 
-@asynccontextmanager
-async def services_world(configure: Configure) -> AsyncIterator[Services]:
-    """An account with no service connected yet, on a server that is registered at every vendor."""
+def register(configure: Configure) -> None:
+    """Register this server at every vendor. No window ends by itself while a test runs."""
     registrations = {
         f"{key}_{name}": value
         for key in SERVICES
         for name, value in (("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET))
     }
-    configure(public_url=PUBLIC, **registrations)
+    configure(public_url=PUBLIC, cycle_seconds=604_800, **registrations)
     client_registration.cache_clear()
+
+
+@asynccontextmanager
+async def services_world(configure: Configure, *, allow_private_hosts: bool = True) -> AsyncIterator[Services]:
+    """An account with no service connected yet, on a server that is registered at every vendor."""
+    register(configure)
     origins: dict[str, str] = {}
-    catalogue = ConnectorCatalogue(registered=SERVICES, allow_private_hosts=True, origins=origins)
+    catalogue = ConnectorCatalogue(registered=SERVICES, allow_private_hosts=allow_private_hosts, origins=origins)
     queue = RecordedQueue()
     app = create_app(catalogue=catalogue, queue=queue, watch=DeafWatch())
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://sluice.test") as http, AsyncExitStack() as stack:
         client = await make_client(http)
-        yield Services(client=client, catalogue=catalogue, origins=origins, queue=queue, running=stack)
+        yield Services(
+            client=client,
+            allow_private_hosts=allow_private_hosts,
+            origins=origins,
+            queue=queue,
+            running=stack,
+        )
     client_registration.cache_clear()

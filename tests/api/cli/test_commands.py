@@ -41,7 +41,7 @@ def test_every_command_and_option_has_help() -> None:
     ]  # fmt: skip
     assert [name for name, command in found.items() if not command.help] == []
     parameters = [(name, each) for name, command in found.items() for each in command.params]
-    assert len(parameters) == 14
+    assert len(parameters) == 15
     assert [(name, each.name) for name, each in parameters if not getattr(each, "help", None)] == []
 
 

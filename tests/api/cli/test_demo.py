@@ -3,8 +3,11 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +65,7 @@ def test_all_documents_are_found() -> None:
 
 
 def test_numbers_that_hold_break_no_promise() -> None:
-    assert broken_promises(KEPT, BOOK, cap=4) == []
+    assert broken_promises(KEPT, BOOK, cap=4, cycle_seconds=2) == []
     assert KEPT.read_again == 3
 
 
@@ -86,7 +89,7 @@ def test_numbers_that_hold_break_no_promise() -> None:
     ],
 )  # fmt: skip
 def test_a_number_that_does_not_hold_is_named(changes: dict[str, Any], broken: list[str]) -> None:
-    assert broken_promises(replace(KEPT, **changes), BOOK, cap=4) == broken
+    assert broken_promises(replace(KEPT, **changes), BOOK, cap=4, cycle_seconds=2) == broken
 
 
 @pytest.mark.parametrize(
@@ -108,7 +111,18 @@ def test_a_number_that_does_not_hold_is_named(changes: dict[str, Any], broken: l
 )  # fmt: skip
 def test_a_run_whose_counts_do_not_hold_is_named(counts: Counts, broken: list[str]) -> None:
     runs = [KEPT.runs[0], KEPT.runs[1].model_copy(update={"counts": counts})]
-    assert broken_promises(replace(KEPT, runs=runs), BOOK, cap=4) == broken
+    assert broken_promises(replace(KEPT, runs=runs), BOOK, cap=4, cycle_seconds=2) == broken
+
+
+def test_a_run_that_outlasts_its_window_has_the_cap_of_the_next_too() -> None:
+    counts = Counts(read=13, created=6, unchanged=2, skipped=5)
+    ends = [datetime(2026, 11, 22, 8, tzinfo=UTC) + timedelta(seconds=seconds) for seconds in (0, 1.5)]
+    run = KEPT.runs[1].model_copy(update={"counts": counts, "started_at": ends[0], "finished_at": ends[1]})
+
+    assert broken_promises(replace(KEPT, runs=[run]), BOOK, cap=4, cycle_seconds=2) == []
+    assert broken_promises(replace(KEPT, runs=[run]), BOOK, cap=4, cycle_seconds=15) == [
+        "run 1: contacts written under the cap: 6, expected 4"
+    ]
 
 
 @pytest.fixture
@@ -145,7 +159,7 @@ def test_everybody_arrives_of_a_simulated_service_that_is_agreed_to_on_its_own_p
 
 
 def test_a_service_without_a_simulator_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CannotRun, match="invalid choice: 'fax' .choose from 'asana'"):
+    with pytest.raises(CannotRun, match=r"invalid choice: 'fax' \(choose from 'asana'"):
         running_sample("fax", tmp_path).__enter__()
 
 
@@ -163,6 +177,28 @@ def test_a_simulator_lets_things_happen_and_ends_with_the_demonstration(tmp_path
         assert sample.settings["SLUICE_SERVICE_ORIGINS"] == f"https://app.asana.com={sample.url}"
     with pytest.raises(httpx.ConnectError):
         httpx.get(sample.url, trust_env=False)
+
+
+def test_a_simulator_ends_with_the_program_that_started_it_even_if_that_is_killed(tmp_path: Path) -> None:
+    program = (
+        "import time; from pathlib import Path; from api.cli.demo_samples import running_sample\n"
+        f"with running_sample('asana', Path({str(tmp_path)!r})) as sample:\n"
+        "    print(sample.url, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        url = parent.stdout.readline().strip()
+        assert httpx.get(f"{url}/api/1.0/users/me", trust_env=False).status_code == 401
+        os.kill(parent.pid, signal.SIGKILL)
+    wait_until(lambda: not _answers(url), seconds=20)
+
+
+def _answers(url: str) -> bool:
+    try:
+        httpx.get(url, trust_env=False)
+    except httpx.TransportError:
+        return False
+    return True
 
 
 def test_it_stays_up_until_a_process_dies_and_leaves_nothing_behind(directory: Path) -> None:

@@ -15,3 +15,11 @@ def test_what_is_only_shown_is_not_registered_at_real_services(monkeypatch: pyte
     forget_settings()
 
     assert [name for name in os.environ if os.environ[name] == "real"] == ["CLIENT_ID"]
+
+
+def test_pages_that_may_reach_the_api_may_reach_what_is_only_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"SLUICE_CORS_ORIGINS": "http://localhost:5173", "SLUICE_CAP": "1"})
+
+    forget_settings()
+
+    assert os.environ == {"SLUICE_CORS_ORIGINS": "http://localhost:5173"}

@@ -118,7 +118,7 @@ class AsanaApi:
         return {
             gid: None if gid in self.hidden else person.email
             for gid, person in self.people.items()
-            if WORKSPACE in person.places and person.active
+            if WORKSPACE in person.places and (person.active or self.lists_deactivated)
         }
 
     def expire_checkpoints(self) -> None:

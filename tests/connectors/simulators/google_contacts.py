@@ -134,8 +134,7 @@ class GoogleContacts:
 
         def write() -> None:
             if self.names_leave_tombstones:
-                self.clock += 1
-                self.old_names[contact.resource_name] = (external_id, self.clock)
+                self.bury(contact.resource_name, external_id)
             contact.previous_names.append(contact.resource_name)
             contact.resource_name = resource_name
 
@@ -152,6 +151,16 @@ class GoogleContacts:
     def remove(self, external_id: str) -> None:
         contact = self.contacts[external_id]
         self._write(lambda: setattr(contact, "deleted", True), contact)
+
+    def restore(self, external_id: str) -> None:
+        """Bring somebody back who was deleted."""
+        contact = self.contacts[external_id]
+        self._write(lambda: setattr(contact, "deleted", False), contact)
+
+    def bury(self, resource_name: str, external_id: str) -> None:
+        """List an old resource name as deleted, long after its person got another one."""
+        self.clock += 1
+        self.old_names[resource_name] = (external_id, self.clock)
 
     def settle(self) -> None:
         """What was written becomes visible."""

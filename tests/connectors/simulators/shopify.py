@@ -56,8 +56,8 @@ class ShopifyShop:
     `status`: a refusal of everything. `answers_version`: another one than was asked for. `hidden`: fields of customers
     that the app is not approved for; `hides_silently` without telling. `index_is_behind`: what changes is not searched
     until `catch_up`. `whole_days`: `updated_at` is compared by days. `ignores_updated_at`: the filter does nothing,
-    untold. `repeats`: every page has the first page's cursor. `most_points`: what a question may cost. Those of bulk
-    operations are in `bulks`.
+    untold; `ignores_ids` likewise. `repeats`: every page has the first page's cursor. `most_points`: what a question
+    may cost. Those of bulk operations are in `bulks`, that of the limit of requests in `bucket`.
     """
 
     service: str = "shopify"
@@ -76,6 +76,7 @@ class ShopifyShop:
     index_is_behind: bool = False
     whole_days: bool = False
     ignores_updated_at: bool = False
+    ignores_ids: bool = False
     repeats: bool = False
     most_points: int = 1000
     bucket: Bucket = field(default_factory=Bucket)
@@ -247,6 +248,8 @@ class ShopifyShop:
             query = re.sub(r"(updated_at:>='[\d-]+)T[\d:]+Z'", r"\1T00:00:00Z'", query)
         if query and self.ignores_updated_at:
             query = re.sub(r"updated_at:>='[^']+'", "id:>0", query)
+        if query and self.ignores_ids:
+            query = re.sub(r"id:>\d+", "id:>0", query)
         rows = [person.indexed for person in self.people.values() if person.indexed]
         found, warnings = search(query, rows)
         if warnings:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -21,8 +21,8 @@ class Bulks:
     """The operations by id, and switches, each off as Shopify ordinarily behaves.
 
     `polls` until an operation ends, `status` and `error` in which it does, `others_running` starts that are refused
-    because of it, `refused` for what is wrong with the query, `are_unknown` when asked for, `file_age`, `file_status`,
-    `file_has_no_ranges`, `loses_a_line`.
+    because of it, `refused` for what is wrong with the query, `are_unknown` when asked for, `file_status`,
+    `file_has_no_ranges`, `loses_a_line`. A file holds what was true when its operation was started.
     """
 
     polls: int = 1
@@ -31,7 +31,6 @@ class Bulks:
     others_running: int = 0
     refused: bool = False
     are_unknown: bool = False
-    file_age: timedelta = timedelta(minutes=1)
     file_status: int = 200
     file_has_no_ranges: bool = False
     loses_a_line: bool = False
@@ -78,7 +77,7 @@ class Bulks:
             address = f"{STORAGE}/shopify-bulk/{bulk_id.rpartition('/')[2]}.jsonl?signature={SIGNATURE}"
             name = "url" if bulk["status"] == "COMPLETED" else "partialDataUrl"
             bulk |= {name: address if bulk["file"] else None, "fileSize": str(len(bulk["file"]))}
-            bulk |= {"errorCode": self.error, "completedAt": moment_text(datetime.now(UTC) - self.file_age)}
+            bulk |= {"errorCode": self.error, "completedAt": moment_text(datetime.now(UTC))}
         return bulk
 
     async def file(self, request: Request) -> Response:

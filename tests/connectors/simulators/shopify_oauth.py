@@ -22,12 +22,14 @@ CUSTOM_TOKEN = "shpat_s3cret-of-a-custom-app"
 class ShopifyOAuth:
     """The tokens that one shop knows, with the scopes of each.
 
-    Switches: `agrees` at all; `granted`, the scopes that the owner agrees to. `refreshable` maps a refresh token to the
-    one that replaced it, which may be used again until that one is used.
+    Switches: `agrees` at all, which installs the app; `is_installed` until it is uninstalled; `granted`, the scopes
+    that the owner agrees to. `refreshable` maps a refresh token to the one that replaced it, which may be used again
+    until that one is used.
     """
 
     shop: str
     agrees: bool = True
+    is_installed: bool = True
     granted: frozenset[str] = frozenset({"read_customers"})
     codes: dict[str, str] = field(default_factory=dict)
     access_tokens: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -42,6 +44,7 @@ class ShopifyOAuth:
 
     def forget(self) -> None:
         """The app is uninstalled."""
+        self.is_installed = False
         self.access_tokens.clear()
         self.refreshable.clear()
 
@@ -60,6 +63,7 @@ class ShopifyOAuth:
         back = {"state": asked["state"]} if "state" in asked else {}
         if not self.agrees:
             return RedirectResponse(f"{asked['redirect_uri']}?{urlencode({'error': 'access_denied', **back})}", 302)
+        self.is_installed = True
         code = secrets.token_hex(16)
         self.codes[code] = asked["redirect_uri"]
         answer = self.sign({"code": code, "host": "YWRtaW4", "shop": self.shop, "timestamp": "1793000000", **back})
@@ -76,6 +80,8 @@ class ShopifyOAuth:
         return self._tokens(expiring=given.get("expiring") == "1")
 
     def _renew(self, refresh_token: str) -> Response:
+        if not self.is_installed:
+            return JSONResponse({"error": "app_not_installed"}, status_code=400)
         if refresh_token not in self.refreshable:
             return JSONResponse({"error": "invalid_grant"}, status_code=400)
         # Whoever uses the new one has stored it: the one before is good no more.

@@ -37,8 +37,9 @@ class WooShop:
 
     `path`: it lives below one. `plain`: it has no pretty permalinks, and answers with that to a route in the path;
     `knows_plain_keys`: as since WooCommerce 11.1. `tells_totals`, `tells_time`: nothing drops these headers.
-    `filters_changes`: as since WooCommerce 5.8. `hidden_orders`: counted, and not shown. `moved_to`: another address.
-    `declines`: its owner does. `prefix`: printed before each answer.
+    `filters_changes`: as since WooCommerce 5.8. `hidden`: rows of any listing, counted and not shown; `shows_the_first`
+    page alone, and nothing from any offset. `moved_to`: another address. `declines`: its owner does. `prefix`: printed
+    before each answer.
     """
 
     customers: dict[int, Row] = field(default_factory=dict)
@@ -62,7 +63,8 @@ class WooShop:
     tells_totals: bool = True
     tells_time: bool = True
     filters_changes: bool = True
-    hidden_orders: set[int] = field(default_factory=set)
+    hidden: set[int] = field(default_factory=set)
+    shows_the_first: bool = False
     moved_to: str | None = None
     declines: bool = False
     prefix: bytes = b""
@@ -228,7 +230,8 @@ class WooShop:
         start = int(asked.get("offset") or 0) or (int(asked.get("page", 1)) - 1) * size
         if is_orders and rows and int(asked.get("page", 1)) > -(-len(rows) // size):
             return error(400, "rest_post_invalid_page_number", "The page number requested is larger than …")
-        shown = [row for row in rows[start : start + size] if row["id"] not in self.hidden_orders or not is_orders]
+        shown = [row for row in rows[start : start + size] if row["id"] not in self.hidden]
+        shown = [] if self.shows_the_first and start else shown
         totals = {"X-WP-Total": str(len(rows)), "X-WP-TotalPages": str(-(-len(rows) // size))}
         if "_fields" in asked:
             shown = [{key: row[key] for key in asked["_fields"].split(",") if key in row} for row in shown]

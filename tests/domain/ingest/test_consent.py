@@ -235,6 +235,21 @@ async def test_whom_a_user_deleted_here_does_not_come_back_under_a_new_address(s
     assert await source.ledger() == {"1": ("SKIPPED", "DELETED_HERE"), "2": ("SKIPPED", "DELETED_HERE")}
 
 
+@pytest.mark.parametrize("words", [("DENIED", "GRANTED"), ("GRANTED", "DENIED")])
+async def test_of_two_records_of_somebody_deleted_here_one_opt_out_is_enough(source: Source, words: list[str]) -> None:
+    await source.send(record("1", "ann@example.com"))
+    await contacts.delete(undoing.viewer(source), (await Contact.get()).id, queue=RecordingQueue())
+
+    await source.send(
+        *(
+            record(f"{number} again", "ann@example.com", consent=SourceConsent[word])
+            for number, word in enumerate(words)
+        )
+    )
+
+    assert (await Suppression.get(list_id=None)).status == ContactStatus.UNSUBSCRIBED
+
+
 async def test_whoever_only_moved_to_an_address_deleted_here_moves_on_with_the_contact(source: Source) -> None:
     await source.send(record("bob", "bob@example.com"), record("ann", "ann@example.com"))
     bob = await Contact.get(email_key="bob@example.com")
@@ -300,3 +315,39 @@ async def test_what_an_address_declined_list_by_list_stays_when_its_contact_move
 
     low = [row.status async for row in Subscription.filter(list_id=news.id)]
     assert low == [ContactStatus.UNSUBSCRIBED] * 3
+
+
+async def test_who_comes_to_an_address_in_the_page_in_which_it_is_left_is_held_to_what_it_declined(
+    source: Source,
+) -> None:
+    await source.send(record("1", "ann@a.example"), record("2", "bob@a.example"))
+    await set_status(source, ContactStatus.UNSUBSCRIBED)
+
+    await source.send(record("1", "ann@b.example"), record("3", "ann@a.example"), record("2", "bob@b.example"))
+    await source.send(record("4", "bob@a.example"))
+
+    assert {row.email: row.status async for row in Contact.all()} == dict.fromkeys(
+        ("ann@a.example", "ann@b.example", "bob@a.example", "bob@b.example"), ContactStatus.UNSUBSCRIBED
+    )
+
+
+async def test_who_comes_to_an_address_in_the_page_in_which_it_is_left_is_on_no_list_that_it_left(
+    source: Source,
+) -> None:
+    news = await ContactList.create(account_id=source.account_id, name="News")
+    await source.target(list_id=news.id)
+    await source.send(record("1", "ann@a.example"), record("2", "bob@a.example"))
+    ann = await Contact.get(email_key="ann@a.example")
+    await subscriptions.set_status(
+        undoing.viewer(source), ann.id, ContactStatus.UNSUBSCRIBED, list_id=news.id, queue=RecordingQueue()
+    )
+
+    await source.send(record("1", "ann@b.example"), record("2", "ann@a.example"), record("3", "bob@a.example"))
+
+    low = {row.contact_id: row.status async for row in Subscription.filter(list_id=news.id)}
+    by_address = {row.email: low[row.id] async for row in Contact.all()}
+    assert by_address == {
+        "ann@b.example": ContactStatus.UNSUBSCRIBED,
+        "ann@a.example": ContactStatus.UNSUBSCRIBED,
+        "bob@a.example": ContactStatus.ACTIVE,
+    }
