@@ -168,6 +168,10 @@ class ConnectorError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__("".join(letter if letter.isprintable() else " " for letter in message))
 
+    def with_advice(self, advice: str) -> str:
+        """The message as a sentence, and behind it what to do."""
+        return f"{str(self).rstrip('.')}. {advice}"
+
 
 class TransientError(ConnectorError):
     """The service is busy or unreachable. `retry_after` is what it asked for, if it did."""

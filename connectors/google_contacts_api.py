@@ -131,7 +131,7 @@ def refusal(response: httpx.Response) -> ConnectorError:
             )
         case 403 if failure.reasons & NOT_GRANTED:
             return AccessRevokedError(
-                "Google was not told to let us see the contacts. Reconnect, and leave every box ticked."
+                "Google was not told to let us see the contacts: every box on its page must stay ticked."
             )
         case _:
             return general

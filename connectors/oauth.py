@@ -117,7 +117,7 @@ def code_flow(
 def _renewal(token_url: Url) -> Callable[[httpx.AsyncClient, Registration, Any], Awaitable[BaseModel]]:
     async def renew(client: httpx.AsyncClient, registration: Registration, old: Tokens) -> BaseModel:
         if old.refresh_token is None:
-            raise AccessRevokedError("The service gave nothing to renew the access with. Reconnect.")
+            raise AccessRevokedError("The service gave nothing to renew the access with.")
         known = {"refresh_token": old.refresh_token.get_secret_value()}
         fresh = await _ask(client, _url(token_url, old), registration, "refresh_token", known)
         # A service that does not rotate refresh tokens may leave it out: the old one stays good (RFC 6749, 6).

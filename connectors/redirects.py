@@ -30,8 +30,7 @@ async def follow(
         response = await send(client, method, url, auth=auth if is_trusted else httpx.Auth(), **options)
         if not response.has_redirect_location:
             return response
-        # A user name in it would be sent there. What is no address, httpx has refused.
-        target = url.join(response.headers["Location"]).copy_with(userinfo=b"", fragment=None)
+        target = url.join(response.headers["Location"])
         if auth_moves and target.host != url.host and not url.scheme == target.scheme == "https":
             raise UnexpectedResponseError(f"{describe(response)} (redirect to another host without TLS)")
         if (url.scheme, target.scheme) == ("https", "http"):

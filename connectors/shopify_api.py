@@ -21,7 +21,7 @@ API_VERSION = "2026-10"
 """https://shopify.dev/docs/api/usage/versioning: answered until autumn 2027, then the oldest one living is."""
 CLOSED_FOR = timedelta(hours=1)
 """A shop that is frozen or locked is not asked more often: only its owner can change that."""
-GRANT = "Give the app the scope read_customers and access to customers' name, address, email and phone, then reconnect."
+GRANT = "Give the app the scope read_customers and access to customers' name, address, email and phone."
 
 Data = TypeVar("Data")
 
@@ -122,7 +122,7 @@ def _check_status(response: httpx.Response, shop: str) -> None:
     match response.status_code:
         case 401:
             raise AccessRevokedError(
-                f"{shop} no longer accepts the access token: the app was uninstalled, or the token replaced. Reconnect."
+                f"{shop} no longer accepts the access token: the app was uninstalled, or the token replaced."
             )
         case 402:
             raise TransientError(f"{shop} is frozen until its owner settles the bill.", retry_after=CLOSED_FOR)

@@ -144,7 +144,7 @@ class Store:
         """Whether the shop may answer where the route is in the query. Raises where it is at another address."""
         if response.has_redirect_location:
             target = _target(url, response)
-            if _origin(target) != _origin(url):
+            if http.origin(target) != http.origin(url):
                 raise UnexpectedResponseError(
                     f"{self._credentials.url} leads to another address: enter {_shop_of(target)} instead."
                 )
@@ -233,10 +233,6 @@ def _target(url: httpx.URL, response: httpx.Response) -> httpx.URL:
         return url.join(response.headers["Location"])
     except httpx.InvalidURL:
         return url
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int]:
-    return url.scheme, url.host, url.port or {"https": 443}.get(url.scheme, 80)
 
 
 def _shop_of(url: httpx.URL) -> str:

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +24,8 @@ from domain.turns import IS_DUE
 
 FIRST_BACK_OFF = timedelta(seconds=30)
 LONGEST_BACK_OFF = timedelta(minutes=15)
+AT_ONCE = datetime.min.replace(tzinfo=UTC)
+"""A moment that is over by any clock, for `release`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +238,8 @@ async def release(claim: Claim, *, again_at: datetime | None = None) -> None:
                             AND i.state IN ('ACTIVE', 'FAILING')) THEN NULL
                     -- What was asked for during the cycle ("run now") stays asked for.
                     ELSE greatest(e.not_before,
-                        CASE WHEN e.next_cycle_at <= now() THEN e.next_cycle_at ELSE coalesce($3, e.next_cycle_at) END)
+                        CASE WHEN e.next_cycle_at <= now() OR $3::timestamptz IS NULL THEN e.next_cycle_at
+                            ELSE greatest($3, now()) END)
                 END
             WHERE account_id = $1 AND id = $2
             """,

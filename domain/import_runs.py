@@ -161,8 +161,8 @@ async def start(connection: Connection, account_id: UUID, automatic_import_id: U
 
 async def wait_for_service(
     connection: Connection, account_id: UUID, automatic_import_id: UUID, *, until: datetime, reason: str | None
-) -> RunChanged:
-    """The run goes on at `until`; one that a user asked to cancel ends instead."""
+) -> tuple[RunChanged, bool]:
+    """The run goes on at `until`; one that a user asked to cancel ends instead, which is told too."""
     row = await connection.fetchrow(
         """
         UPDATE import_run SET revision = revision + 1,
@@ -170,11 +170,11 @@ async def wait_for_service(
             finished_at = CASE WHEN cancel_requested THEN now() END,
             waiting_until = CASE WHEN NOT cancel_requested THEN $3::timestamptz END,
             error_code = CASE WHEN $4::text IS NOT NULL THEN 'SERVICE_UNAVAILABLE' END, error_message = $4
-        WHERE account_id = $1 AND id = $2 RETURNING id, revision
+        WHERE account_id = $1 AND id = $2 RETURNING id, revision, cancel_requested
         """,
         account_id, await open_for_repeats(connection, account_id, automatic_import_id), until, reason,
     )  # fmt: skip
-    return _changed(account_id, automatic_import_id, row)
+    return _changed(account_id, automatic_import_id, row), row["cancel_requested"]
 
 
 async def finish(
@@ -241,15 +241,20 @@ async def cancel_open(account_id: UUID, automatic_import_ids: Sequence[UUID]) ->
 async def cancel(account_id: UUID, run_id: UUID) -> UUID:
     """Stop a run. What no worker is busy with ends at once, a running one after the page under way; others stay.
 
-    Refused where it waits for review, which is ended by judging.
+    The import goes on in the next window. Refused where the run waits for review, which is ended by judging.
     """
+    await database.fetch(
+        "UPDATE automatic_import i SET served_window_ends_at = e.window_ends_at FROM import_run r, external_account e"
+        " WHERE r.account_id = $1 AND r.id = $2 AND r.state IN ('QUEUED', 'WAITING_FOR_SERVICE') AND i.account_id = $1"
+        " AND i.id = r.automatic_import_id AND e.account_id = $1 AND e.id = i.external_account_id",
+        account_id, run_id,
+    )  # fmt: skip
     rows = await database.fetch(
         f"""
         UPDATE import_run SET cancel_requested = true, revision = revision + 1, waiting_until = NULL,
             finished_at = CASE WHEN state IN ('QUEUED', 'WAITING_FOR_SERVICE') THEN now() END,
             state = CASE WHEN state IN ('QUEUED', 'WAITING_FOR_SERVICE') THEN 'CANCELLED' ELSE state END
-        WHERE account_id = $1 AND id = $2 AND state IN {OPEN} AND state <> 'NEEDS_REVIEW'
-        RETURNING id
+        WHERE account_id = $1 AND id = $2 AND state IN {OPEN} AND state <> 'NEEDS_REVIEW' RETURNING id
         """,
         account_id, run_id,
     )  # fmt: skip

@@ -163,11 +163,14 @@ async def postpone(turn: Turn, *, reason: str) -> RunChanged:
 
 
 async def wait(turn: Turn, *, until: datetime, reason: str | None) -> RunChanged:
-    """The service asked for patience: the run goes on at `until`, and says why."""
+    """The service asked for patience: the run goes on at `until`, and says why; not where a user cancelled it."""
     async with holding(turn) as connection:
-        return await import_runs.wait_for_service(
+        changed, is_cancelled = await import_runs.wait_for_service(
             connection, turn.account_id, turn.automatic_import_id, until=until, reason=reason
         )
+        if is_cancelled:
+            await _serve(connection, turn)
+        return changed
 
 
 async def fail(turn: Turn, error: RunError) -> RunChanged:

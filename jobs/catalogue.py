@@ -269,4 +269,4 @@ def _refusal(
             code, advice = ErrorCode.SERVICE_UNAVAILABLE, "Try again in a few minutes."
         case _:
             code, advice = ErrorCode.INVALID, otherwise
-    return Refused(Problem(code, f"{error} {advice}".rstrip(), ("credentials",)))
+    return Refused(Problem(code, error.with_advice(advice) if advice else str(error), ("credentials",)))

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from connectors.base import (
@@ -16,7 +16,7 @@ from connectors.base import (
     Service,
     TransientError,
 )
-from domain import previews
+from domain import database, previews
 from domain.background_tasks import Task
 from domain.ingest import Incoming
 from domain.previews import Forecast, Source
@@ -50,8 +50,9 @@ async def preview(ctx: Context, task: Task) -> bool | timedelta:
         message = "The external account is disconnected. Reconnect it, then ask for a new preview."
         await previews.fail(task, "NEEDS_RECONNECT", message)
         return False
-    if source.not_before is not None and source.not_before > datetime.now(UTC):
-        return await _wait(task, source.not_before - datetime.now(UTC), task.progress, {})
+    now = await database.now()
+    if source.not_before is not None and source.not_before > now:
+        return await _wait(task, source.not_before - now, task.progress, {})
     return await _read(ctx, task, source, service)
 
 
@@ -132,15 +133,15 @@ async def _react(task: Task, forecast: Forecast, error: Exception, failures: int
             if failures <= MAX_FAILURES and asked <= LONGEST_WAIT:
                 progress = _progress(task, forecast) | {"failures": failures}
                 return await _wait(task, bounded(asked), progress, forecast.result())
-            await previews.fail(task, "SERVICE_UNAVAILABLE", f"{error} {LATER}")
+            await previews.fail(task, "SERVICE_UNAVAILABLE", error.with_advice(LATER))
         case AccessRevokedError():
-            message = f"{error} Reconnect the external account, then ask for a new preview."
+            message = error.with_advice("Reconnect the external account, then ask for a new preview.")
             await previews.fail(task, "ACCESS_REVOKED", message)
         case CheckpointExpiredError() if forecast.checkpoint is not None and "restarted" not in task.progress:
             await previews.keep(task, {"restarted": True}, {})
             return True
         case ConnectorError():
-            await previews.fail(task, "UNEXPECTED_RESPONSE", f"{error} {LATER}")
+            await previews.fail(task, "UNEXPECTED_RESPONSE", error.with_advice(LATER))
         case _:
             raise ReadingFailed(error) from error
     return False
@@ -153,6 +154,6 @@ def _progress(task: Task, forecast: Forecast) -> dict[str, Any]:
 
 async def _wait(task: Task, wait: timedelta, progress: Mapping[str, Any], result: Mapping[str, Any]) -> timedelta:
     """The service wants to be left alone: what was found out so far stays, and says until when."""
-    until = datetime.now(UTC) + wait
+    until = await database.now() + wait
     await previews.keep(task, progress, dict(result) | {"waiting_until": until})
     return wait

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TypedDict
 
 import httpx
@@ -36,6 +36,7 @@ SHORTEST_WAIT = timedelta(seconds=1)
 """Some services answer Retry-After: 0."""
 LONGEST_WAIT = timedelta(days=1)
 """Some answer a moment where seconds are due: what asks for longer is looked at again after a day."""
+RECONNECT = "Reconnect the external account."
 OUR_FAULT = "Something went wrong on our side. It is tried again by itself; the server's log has the details."
 
 
@@ -93,10 +94,11 @@ async def react(
                 await _wait(ctx, work, each.turn, until, str(error))
             return Turned(ends_cycle=True, again_at=until)
         case AccessRevokedError():
-            await cycle.needs_reconnect(claim, reason=str(error))
+            reason = error.with_advice(RECONNECT)
+            await cycle.needs_reconnect(claim, reason=reason)
             for each in (reading, *others):
                 await _publish_unless_superseded(
-                    ctx, turns.stop(each.turn, RunError(code="ACCESS_REVOKED", message=str(error)))
+                    ctx, turns.stop(each.turn, RunError(code="ACCESS_REVOKED", message=reason))
                 )
             return Turned(ends_cycle=True)
         case CheckpointExpiredError() if not reading.is_backfill:
@@ -107,7 +109,7 @@ async def react(
             return Turned(goes_on=True)
         case TurnSuperseded():
             # The edit wins. A run that is still open goes on under the import's new revision.
-            return Turned(again_at=datetime.now(UTC))
+            return Turned(again_at=cycle.AT_ONCE)
         case ConnectorError():
             await publish(ctx, await turns.fail(reading.turn, RunError(code="UNEXPECTED_RESPONSE", message=str(error))))
         case _:

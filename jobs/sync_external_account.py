@@ -59,13 +59,13 @@ async def sync_external_account(ctx: Context, account_id: str, external_account_
             await cycle.release(claim, again_at=datetime.now(UTC) + AFTER_A_BUG)
             return
         except asyncio.CancelledError:
-            await asyncio.shield(cycle.release(claim, again_at=datetime.now(UTC)))
+            await asyncio.shield(cycle.release(claim, again_at=cycle.AT_ONCE))
             raise
         except Exception as error:  # noqa: BLE001  a lease that nobody gives back would repeat this every 45 s
             log.error("cycle.failed", **trace(error))
             await cycle.release(claim, again_at=datetime.now(UTC) + AFTER_A_BUG)
             return
-    if again_at is not None and again_at <= datetime.now(UTC):
+    if again_at == cycle.AT_ONCE:
         await ctx["queue"].wake()
 
 
@@ -77,7 +77,7 @@ async def _cycle(ctx: Context, claim: Claim) -> datetime | None:
     deadline = time.monotonic() + BUDGET.total_seconds()
     if work.has_waiting:
         if not await drain(ctx, claim, deadline=deadline):
-            return datetime.now(UTC)
+            return cycle.AT_ONCE
         # Who was let in took a part of the cap.
         work = await cycle.work_of(claim)
     if work is None or not work.imports:
@@ -151,7 +151,7 @@ async def _take_turns(
     again_at: list[datetime] = []
     while readings:
         if time.monotonic() > deadline:
-            return datetime.now(UTC)
+            return cycle.AT_ONCE
         if turns_left == 0:
             turns_left = len(readings)
             share = fair_share(cap_left, turns_left)
@@ -181,7 +181,7 @@ async def _turn_or_react(
         except Exception as error:  # noqa: BLE001  every failure has its reaction; none may stop the other imports
             return await react(ctx, claim, work, reading, others, error)
     except TurnSuperseded:
-        return Turned(again_at=datetime.now(UTC))
+        return Turned(again_at=cycle.AT_ONCE)
 
 
 async def _turn(ctx: Context, claim: Claim, reading: Reading, *, share: int) -> Turned:

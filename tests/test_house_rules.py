@@ -54,6 +54,10 @@ def test_the_committed_schema_is_the_real_one() -> None:
     assert (ROOT / "api/schema.graphql").read_text() == schema.as_str() + "\n"
 
 
+def test_the_connector_to_read_first_is_short() -> None:
+    assert len((ROOT / "connectors/csv_url.py").read_text().splitlines()) <= 150
+
+
 def test_every_connector_is_named_in_the_import_contract() -> None:
     contracts = (ROOT / "pyproject.toml").read_text()
     modules = {module.stem for module in (ROOT / "connectors").glob("*.py")} - {"__init__"}

@@ -68,8 +68,9 @@ def connect(client: Client, sample: Sample) -> str:
     wanted = (service["authorizationSchema"] or {}).get("properties", {})
     details = {name: value for name, value in sample.credentials.items() if name in wanted}
     started = client.change(START_SERVICE_AUTHORIZATION, service=sample.service, details=details)
-    # As a browser would; whoever is asked there agrees.
-    client.http.get(started["authorizationUrl"], follow_redirects=True)
+    # As a browser would: whoever is asked there agrees, and here our page's button posts what it was opened with.
+    page = client.http.get(started["authorizationUrl"], follow_redirects=True)
+    client.http.post(page.url.copy_with(query=None), data=dict(page.url.params))
     attempt = client.ask(SERVICE_AUTHORIZATION, id=started["object"]["id"])["serviceAuthorization"]
     if attempt["externalAccount"] is None:
         reasons = " ".join(error["message"] for error in attempt["userErrors"])

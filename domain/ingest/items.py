@@ -14,7 +14,7 @@ from domain.records import Record
 DIGEST_BYTES = 16
 MAX_EXTERNAL_ID = 512
 """Longer ids do not fit an index; they are kept as their hash."""
-MAX_RECORD_BYTES = 1024 * 1024
+MAX_RECORD_BYTES = 2 * 1024 * 1024
 """Of the JSON that is kept. No service knows as much of a person, and whatever reads the ledger would carry it."""
 NUL_IN_JSON = b"\\u0000"
 """Or a backslash that somebody wrote before `u0000`."""

@@ -38,6 +38,10 @@ from tests.connectors.simulators.google_oauth import (
 from tests.connectors.simulators.kit import CLIENT_ID, CLIENT_SECRET, Fault, open_simulated
 
 LIST = "/v1/people/me/connections"
+PROJECT_REFUSED = (
+    "Google refuses this server's Google Cloud project ({}), whoever connects: the operator of this server should put"
+    " the project right."
+)
 REGISTRATION = Registration(client_id=CLIENT_ID, client_secret=SecretStr(CLIENT_SECRET))
 
 
@@ -495,6 +499,43 @@ async def test_the_tombstone_of_an_old_name_deletes_nobody_in_a_later_pass_eithe
     assert list(page.deleted_ids) == [first]
 
 
+async def test_the_tombstone_of_an_old_name_deletes_nobody_in_a_pass_that_begins_again_either() -> None:
+    google, stored = make(2), Stored()
+    google.page_size = 1
+    await stored.cycle(google)
+    first, second = google.contacts
+    old_name = google.contacts[first].resource_name
+    google.rename(first, "people/104892345678901234568")
+    await stored.cycle(google)
+    google.change(second)
+    google.bury(old_name, first)
+    await stored.cycle(google, limit=1)
+    google.traffic.faults.append(Fault(status=400))
+
+    pages = await stored.cycle(google)
+
+    assert tokens_of(google)[-3:] == [(True, True), (True, False), (True, True)]
+    assert [(ids([page]), list(page.deleted_ids)) for page in pages] == [([second], []), ([], [])]
+
+
+async def test_somebody_deleted_under_a_name_that_google_gave_without_the_one_before_is_deleted() -> None:
+    google, stored = make(1), Stored()
+    await stored.cycle(google)
+    [only] = google.contacts
+    for resource_name in ("people/104892345678901234568", "people/104892345678901234569"):
+        google.rename(only, resource_name)
+        await stored.cycle(google)
+        google.contacts[only].previous_names.clear()
+    google.contacts[only].resource_name = "people/104892345678901234570"
+    google.change(only)
+    await stored.cycle(google)
+    google.remove(only)
+
+    [page] = await stored.cycle(google)
+
+    assert list(page.deleted_ids) == [only]
+
+
 async def test_new_names_are_remembered_from_pass_to_pass_of_those_who_got_one_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -504,7 +545,7 @@ async def test_new_names_are_remembered_from_pass_to_pass_of_those_who_got_one_l
     for place, each in enumerate(google.contacts):
         google.rename(each, f"people/1048923456789012345{place}")
         await stored.cycle(google)
-    first, second, third = google.contacts
+    _, second, third = google.contacts
     google.change(second)
     await stored.cycle(google)
 
@@ -633,7 +674,7 @@ def refused(code: int, status: str, *reasons: str, listed_as: str = "details") -
         (
             refused(403, "PERMISSION_DENIED", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"),
             AccessRevokedError,
-            "Google was not told to let us see the contacts. Reconnect, and leave every box ticked.",
+            "Google was not told to let us see the contacts: every box on its page must stay ticked.",
         ),
         (refused(403, "PERMISSION_DENIED", "insufficientPermissions", listed_as="errors"), AccessRevokedError, None),
         (
@@ -643,12 +684,7 @@ def refused(code: int, status: str, *reasons: str, listed_as: str = "details") -
         ),
         (refused(403, "PERMISSION_DENIED", "accessNotConfigured", listed_as="errors"), UnexpectedResponseError, None),
         *(
-            (
-                refused(403, "PERMISSION_DENIED", reason),
-                UnexpectedResponseError,
-                f"Google refuses this server's Google Cloud project ({reason}), whoever connects:"
-                " the operator of this server should put the project right.",
-            )
+            (refused(403, "PERMISSION_DENIED", reason), UnexpectedResponseError, PROJECT_REFUSED.format(reason))
             for reason in ("BILLING_DISABLED", "CONSUMER_SUSPENDED", "CONSUMER_INVALID", "USER_PROJECT_DENIED")
         ),
         (refused(403, "PERMISSION_DENIED"), AccessRevokedError, f"GET https://people.googleapis.com{LIST}: 403 No."),
@@ -699,7 +735,7 @@ async def test_a_box_that_the_user_unticked_is_noticed_when_connecting(granted: 
     google = make(1)
     google.oauth.access_tokens[ACCESS_TOKEN] = granted
 
-    with pytest.raises(AccessRevokedError, match="leave every box ticked"):
+    with pytest.raises(AccessRevokedError, match="every box on its page must stay ticked"):
         await SERVICE.identify(open_simulated(google), credentials_of(google))
 
 

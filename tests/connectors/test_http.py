@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from httpx_secure import SSRFProtectionError
 
 from connectors import http
 from connectors.base import AccessRevokedError, ConnectorError, TransientError, UnexpectedResponseError
-from connectors.http import MAX_BODY_BYTES, describe, refusal, request, retry_after
+from connectors.http import MAX_BODY_BYTES, SECRET_ADDRESS, describe, origin, refusal, request, retry_after
 from connectors.http_client import is_public, open_client
 
 URL = "https://ann:s3cret-user@api.example.com/v1/contacts?token=s3cret-query#top"
@@ -84,6 +85,44 @@ async def test_each_failure_without_an_answer_has_one_meaning(
 
     assert message in str(raised.value)
     assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (httpx.ConnectError("refused"), "no connection (refused)"),
+        (httpx.UnsupportedProtocol("s3cret-path"), "cannot be requested (UnsupportedProtocol)"),
+        (SSRFProtectionError("private", hostname="h", ip_addr=None, port=443), "the host has a private address; the"),
+        (httpx.Response(404, text="Cannot GET /s3cret-path"), "404"),
+        (httpx.Response(500, text="Cannot GET /s3cret-path"), "500"),
+    ],
+)
+async def test_of_an_address_that_is_a_secret_only_the_server_is_told(
+    answer: httpx.Response | Exception, message: str
+) -> None:
+    def handler(_: httpx.Request) -> httpx.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    url = "https://ann:s3cret@api.example.com:8443/s3cret-path?s3cret"
+    with pytest.raises(ConnectorError) as raised:
+        await request(client(handler), "GET", url, extensions=SECRET_ADDRESS)
+
+    assert str(raised.value).startswith(f"GET https://api.example.com:8443: {message}")
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("https://ann:pass@Example.com:443/a?b#c", "https://example.com"),
+        ("http://example.com:443", "http://example.com:443"),
+        ("http://[::1]:80/", "http://[::1]"),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(url: str, server: str) -> None:
+    assert origin(httpx.URL(url)) == server
 
 
 @pytest.mark.parametrize(

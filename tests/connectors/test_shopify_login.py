@@ -220,7 +220,7 @@ async def test_an_app_that_is_not_approved_for_customer_data_is_told_so(field: s
     shop = make(1)
     shop.hidden = frozenset({field})
 
-    with pytest.raises(AccessRevokedError, match=r"not approved to access the Customer object.*then reconnect"):
+    with pytest.raises(AccessRevokedError, match=r"not approved to access the Customer object.*Give the app the scope"):
         await identify(shop)
 
 

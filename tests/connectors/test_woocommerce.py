@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -119,7 +119,7 @@ async def test_a_shop_that_loses_most_of_its_customers_meanwhile_is_still_read_t
     assert rest[-1].complete
 
 
-@settings(max_examples=40, deadline=None, database=None)
+@settings(max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     people=st.integers(0, 40),
     page_size=st.integers(2, 7),

@@ -10,6 +10,7 @@ from domain import cycle, database
 from domain.account import find_or_create_account
 from domain.models import ExternalAccount
 from tests.configuration import Configure
+from tests.factories import make_import
 
 
 async def make(count: int, **columns: object) -> UUID:
@@ -20,9 +21,8 @@ async def make(count: int, **columns: object) -> UUID:
                 id=uuid4(),
                 account_id=account.id,
                 service="x",
-                remote_identity=str(n),
                 label="x",
-                **({"next_cycle_at": datetime.now(UTC)} | columns),
+                **({"remote_identity": str(n), "next_cycle_at": datetime.now(UTC)} | columns),
             )
             for n in range(count)
         ]
@@ -65,6 +65,19 @@ async def test_a_lease_without_a_sign_of_life_is_taken_over_with_a_new_token(dat
 
     assert len(claims) == 1
     assert claims[0].lease_token != old
+
+
+async def test_whoever_comes_back_at_once_stands_behind_those_who_are_due_already(database: None) -> None:
+    await make(1)
+    back = await ExternalAccount.get()
+    await make_import(back)
+    [claim] = await cycle.claim_due(10)
+    await make(1, remote_identity="other")
+
+    await cycle.release(claim, again_at=cycle.AT_ONCE)
+
+    first, second = [await cycle.claim_due(1) for _ in range(2)]
+    assert [each.external_account_id == back.id for each in (*first, *second)] == [False, True]
 
 
 async def test_windows_spread_evenly_over_the_interval(database: None) -> None:

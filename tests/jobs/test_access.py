@@ -21,6 +21,7 @@ from tests.jobs.vendor import PEOPLE, VendorStage, register, vendor_stage
 
 TAKEN_BACK = (
     "POST https://vendor.example/token: 400 invalid_grant: the service no longer accepts what the user agreed to."
+    " Reconnect the external account."
 )
 NOT_REGISTERED = (
     "This server is not registered at Vendor: its operator must set SLUICE_VENDOR_CLIENT_ID and"
@@ -216,7 +217,7 @@ async def test_tokens_without_a_refresh_token_are_used_until_they_are_refused(st
     account = await stage.external_account()
     assert (account.health, account.health_reason) == (
         ExternalAccountHealth.NEEDS_RECONNECT,
-        f"GET http://{stage.address}/people: 401",
+        f"GET http://{stage.address}/people: 401. Reconnect the external account.",
     )
     assert stage.vendor.token_requests == []
     assert await emails() == PEOPLE[:4]
@@ -254,7 +255,7 @@ async def test_choices_that_only_a_reconnect_can_offer_say_so(stage: VendorStage
     [problem] = refused.value.problems
     assert (problem.code, problem.message) == (
         ErrorCode.CREDENTIALS_REJECTED,
-        f"{TAKEN_BACK} Reconnect the external account.",
+        TAKEN_BACK,
     )
 
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 
-from connectors.base import AccessRevokedError, TransientError, UnexpectedResponseError
+from connectors.base import AccessRevokedError, Page, TransientError, UnexpectedResponseError
 from domain import automatic_imports, contact_limit, cycle, database, external_accounts, import_runs
 from domain.account import Viewer
 from domain.credentials import key_ring
@@ -259,6 +259,39 @@ async def test_a_cancelled_run_that_reads_no_records_ends_as_cancelled(stage: St
     await stage.cycle()
 
     assert [each.state for each in await stage.runs(import_id)] == [RunState.CANCELLED]
+
+
+async def test_a_run_cancelled_while_it_waits_stays_cancelled_in_this_window(stage: Stage) -> None:
+    import_id = await stage.add_import(page("ann", wait=timedelta(minutes=1)))
+    await stage.cycle()
+    [waiting] = await stage.runs(import_id)
+
+    await import_runs.cancel(stage.account_id, waiting.id)
+    stage.scripts.steps["main"] = [page("bob")]
+    await database.fetch("UPDATE external_account SET next_cycle_at = now()")
+    await stage.cycle()
+
+    assert waiting.state == RunState.WAITING_FOR_SERVICE
+    assert [each.state for each in await stage.runs(import_id)] == [RunState.CANCELLED]
+    assert len(stage.scripts.steps["main"]) == 1
+
+
+@pytest.mark.parametrize("patience", [page("ann", wait=timedelta(minutes=1)), TransientError("Busy.")])
+async def test_a_run_cancelled_before_it_would_wait_ends_for_this_window(
+    stage: Stage, patience: Page | TransientError
+) -> None:
+    async def cancel() -> None:
+        await import_runs.cancel(stage.account_id, (await stage.runs(import_id))[0].id)
+
+    import_id = await stage.add_import(cancel, patience)
+    await stage.cycle()
+
+    stage.scripts.steps["main"] = [page("bob")]
+    await database.fetch("UPDATE external_account SET next_cycle_at = now(), not_before = NULL")
+    await stage.cycle()
+
+    assert [each.state for each in await stage.runs(import_id)] == [RunState.CANCELLED]
+    assert len(stage.scripts.steps["main"]) == 1
 
 
 async def test_an_operators_mistake_is_held_against_no_import(stage: Stage) -> None:

@@ -125,7 +125,10 @@ async def test_revoked_access_stops_the_polling_until_someone_reconnects(stage: 
     await stage.next_window()
 
     account = await stage.external_account()
-    assert (account.health, account.health_reason) == (ExternalAccountHealth.NEEDS_RECONNECT, "401 from the service")
+    assert (account.health, account.health_reason) == (
+        ExternalAccountHealth.NEEDS_RECONNECT,
+        "401 from the service. Reconnect the external account.",
+    )
     assert await stage.cycle() == 0
     for import_id in (first, second):
         run = (await stage.runs(import_id))[0]

@@ -22,7 +22,7 @@ from tests.connectors.simulators.kit import Traffic, name_of
 from tests.connectors.simulators.shopify_bulks import SIGNATURE, STORAGE, Bulks
 from tests.connectors.simulators.shopify_oauth import CUSTOM_TOKEN, ShopifyOAuth
 from tests.connectors.simulators.shopify_people import Person
-from tests.connectors.simulators.shopify_schema import SCHEMA, Bucket, cost
+from tests.connectors.simulators.shopify_schema import SCHEMA, Bucket, cost, spent
 from tests.connectors.simulators.shopify_search import search
 
 DOMAIN = "sluice-demo.myshopify.com"
@@ -176,7 +176,8 @@ class ShopifyShop:
             told = [{"message": "Throttled", "extensions": {"code": "THROTTLED"}}]
             return {"errors": told, "extensions": {"cost": self.bucket.cost(points, None)}}
         result = execute_sync(SCHEMA, document, root_value=self, variable_values=variables, context_value=call)
-        answer: dict[str, Any] = {"data": result.data, "extensions": {"cost": self.bucket.cost(points, points)}}
+        actual = self.bucket.give_back(points, spent(result.data))
+        answer: dict[str, Any] = {"data": result.data, "extensions": {"cost": self.bucket.cost(points, actual)}}
         if result.errors:
             answer["errors"] = [each.formatted for each in result.errors]
         if call.warnings:

@@ -136,6 +136,11 @@ class Bucket:
         self.available -= points
         return True
 
+    def give_back(self, points: int, spent: int) -> int:
+        """Put back what an answer did not cost after all. Returns what it did."""
+        self.available = min(self.size, self.available + max(points - spent, 0))
+        return min(points, spent)
+
     def pass_time(self, seconds: float) -> None:
         """Let so much time go by."""
         self.available = min(self.size, self.available + seconds * self.restores)
@@ -156,6 +161,13 @@ def cost(document: DocumentNode, variables: Mapping[str, Any]) -> int:
     root = SCHEMA.get_root_type(operation.operation)
     assert root is not None
     return (10 if root.name == "Mutation" else 0) + _cost(root, operation.selection_set, variables)
+
+
+def spent(data: Any) -> int:
+    """The points of an answer: one for each object that it brings."""
+    if isinstance(data, list):
+        return sum(spent(each) for each in data)
+    return 1 + sum(spent(each) for each in data.values()) if isinstance(data, dict) else 0
 
 
 def _cost(parent: GraphQLObjectType, selected: SelectionSetNode, variables: Mapping[str, Any]) -> int:
