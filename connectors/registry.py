@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from connectors.asana import SERVICE as ASANA
+from connectors.asana.connector import SERVICE as ASANA
 from connectors.base import Service
-from connectors.carddav import SERVICE as CARDDAV
+from connectors.carddav.connector import SERVICE as CARDDAV
 from connectors.csv_url import SERVICE as CSV_URL
-from connectors.google_contacts import SERVICE as GOOGLE_CONTACTS
-from connectors.shopify import SERVICE as SHOPIFY
-from connectors.trello import SERVICE as TRELLO
-from connectors.woocommerce import SERVICE as WOOCOMMERCE
+from connectors.google_contacts.connector import SERVICE as GOOGLE_CONTACTS
+from connectors.shopify.connector import SERVICE as SHOPIFY
+from connectors.trello.connector import SERVICE as TRELLO
+from connectors.woocommerce.connector import SERVICE as WOOCOMMERCE
 
 SERVICES: Mapping[str, Service] = {
     service.key: service

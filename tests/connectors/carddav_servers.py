@@ -9,8 +9,8 @@ import httpx
 
 from api.sample_service import CardDavServer
 from connectors.base import Page
-from connectors.carddav import CardDav, Criteria
-from connectors.carddav_books import Credentials
+from connectors.carddav.books import Credentials
+from connectors.carddav.connector import CardDav, Criteria
 
 PASSWORD = "s3cret-pässword"
 HOME = "/dav/books/ann/"

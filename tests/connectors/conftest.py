@@ -36,5 +36,9 @@ def login(carddav_server: CardDavServer, http_client: httpx.AsyncClient) -> Logi
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connectors that cut by themselves what a service gives at once make pages of three."""
-    for limit in ("carddav.CARDS_PER_PAGE", "csv_records.MAX_PAGE_RECORDS", "trello.MAX_PAGE_RECORDS"):
+    for limit in (
+        "carddav.connector.CARDS_PER_PAGE",
+        "csv_records.MAX_PAGE_RECORDS",
+        "trello.connector.MAX_PAGE_RECORDS",
+    ):
         monkeypatch.setattr(f"connectors.{limit}", 3)

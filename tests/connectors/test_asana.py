@@ -5,7 +5,7 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from connectors.asana import SERVICE, Criteria
+from connectors.asana.connector import SERVICE, Criteria
 from connectors.base import (
     AccessRevokedError,
     Attempt,

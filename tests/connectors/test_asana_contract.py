@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from connectors.asana import SERVICE
+from connectors.asana.connector import SERVICE
 from tests.connectors.contracts import contract, violations
 from tests.connectors.reading import credentials_of, read
 from tests.connectors.simulators.asana import SALES, SUPPORT, WORKSPACE, AsanaApi

@@ -13,8 +13,8 @@ from connectors.base import (
     RemoteAccount,
     UnexpectedResponseError,
 )
-from connectors.carddav import SERVICE, CardDav, Criteria
-from connectors.carddav_books import Credentials
+from connectors.carddav.books import Credentials
+from connectors.carddav.connector import SERVICE, CardDav, Criteria
 from tests.connectors.carddav_servers import BOOK, HOME, PASSWORD, Login, Simulator, emails, ids, read, vcard
 
 # The real server

@@ -22,7 +22,7 @@ from connectors.base import (
     TransientError,
     UnexpectedResponseError,
 )
-from connectors.google_contacts import MASK, PARAMETERS, SERVICE, Criteria
+from connectors.google_contacts.connector import MASK, PARAMETERS, SERVICE, Criteria
 from connectors.oauth import NoDetails, Tokens
 from tests.connectors.reading import Stored, connect, credentials_of, ids, read, through_json
 from tests.connectors.simulators.google_answers import Refused, expired_sync_token, item
@@ -539,7 +539,7 @@ async def test_somebody_deleted_under_a_name_that_google_gave_without_the_one_be
 async def test_new_names_are_remembered_from_pass_to_pass_of_those_who_got_one_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("connectors.google_contacts.MOST_RENAMED", 2)
+    monkeypatch.setattr("connectors.google_contacts.connector.MOST_RENAMED", 2)
     google, stored = make(3), Stored()
     await stored.cycle(google)
     for place, each in enumerate(google.contacts):

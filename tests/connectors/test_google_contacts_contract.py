@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.google_contacts import SERVICE
+from connectors.google_contacts.connector import SERVICE
 from tests.connectors.contracts import Contract, contract, violations
 from tests.connectors.reading import Stored, credentials_of, read
 from tests.connectors.simulators.google_answers import item

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.google_contacts_records import FIELDS, PERSON_FIELDS, Person, field_spec, to_record
+from connectors.google_contacts.records import FIELDS, PERSON_FIELDS, Person, field_spec, to_record
 from domain.records import FieldSpec, FieldType, Record, SourceConsent
 
 EMPTY = {field.key: None for field in FIELDS}

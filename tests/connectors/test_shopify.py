@@ -265,7 +265,7 @@ async def test_everybody_is_read_once_a_day_so_that_absence_means_something() ->
 
 
 async def test_more_changes_than_can_be_paged_through_are_read_as_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.shopify_reading.LONGEST_PASS", 20)
+    monkeypatch.setattr("connectors.shopify.reading.LONGEST_PASS", 20)
     shop = make(30)
     checkpoint = await read_whole(shop)
     shop.page_size = 10

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors import shopify_bulk
 from connectors.base import AccessRevokedError, CheckpointExpiredError, Page, TransientError, UnexpectedResponseError
+from connectors.shopify import bulk
 from tests.connectors.reading import Stored, connect, ids, read, through_json
 from tests.connectors.simulators.kit import Fault
 from tests.connectors.simulators.shopify import DOMAIN, ShopifyShop, make
@@ -20,9 +20,9 @@ from tests.connectors.simulators.shopify_bulks import SIGNATURE, STORAGE
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every shop is a large one here, read in small parts."""
-    monkeypatch.setattr("connectors.shopify_reading.BULK_FROM", 1)
-    monkeypatch.setattr("connectors.shopify_reading.MOST_PER_PAGE", 25)
-    monkeypatch.setattr("connectors.shopify_bulk.PART_BYTES", 16_384)
+    monkeypatch.setattr("connectors.shopify.reading.BULK_FROM", 1)
+    monkeypatch.setattr("connectors.shopify.reading.MOST_PER_PAGE", 25)
+    monkeypatch.setattr("connectors.shopify.bulk.PART_BYTES", 16_384)
 
 
 def asked(shop: ShopifyShop) -> list[str]:
@@ -286,7 +286,7 @@ async def test_lines_that_belong_to_a_customer_and_empty_ones_are_passed_over() 
 
 
 async def test_a_line_without_an_end_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.shopify_bulk.LONGEST_LINE", 3 * 16_384)
+    monkeypatch.setattr("connectors.shopify.bulk.LONGEST_LINE", 3 * 16_384)
 
     def handler(request: httpx.Request) -> httpx.Response:
         start, end = request.headers["Range"].removeprefix("bytes=").split("-")
@@ -295,20 +295,20 @@ async def test_a_line_without_an_end_is_left_after_a_while(monkeypatch: pytest.M
 
     client = httpx.AsyncClient(transport=httpx.MockTransport(handler))
     with pytest.raises(UnexpectedResponseError, match="has no end"):
-        async for _ in shopify_bulk.read(client, f"{STORAGE}/x", begin=0, most=25):
+        async for _ in bulk.read(client, f"{STORAGE}/x", begin=0, most=25):
             pass
 
 
 async def test_a_file_without_https_is_not_asked_for() -> None:
     client = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200)))
     with pytest.raises(UnexpectedResponseError, match="no https address"):
-        async for _ in shopify_bulk.read(client, "http://storage.example.com/x", begin=0, most=25):
+        async for _ in bulk.read(client, "http://storage.example.com/x", begin=0, most=25):
             pass
 
 
 async def test_a_file_larger_than_any_answer_is_read_in_flat_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """40 MB, more than a response may hold, of which a megabyte at a time is held."""
-    monkeypatch.setattr("connectors.shopify_bulk.PART_BYTES", 1024 * 1024)
+    monkeypatch.setattr("connectors.shopify.bulk.PART_BYTES", 1024 * 1024)
     line = json.dumps({"__parentId": "x" * 100_000}).encode() + b"\n"
     size = 40 * 1024 * 1024 // len(line) * len(line)
 
@@ -323,7 +323,7 @@ async def test_a_file_larger_than_any_answer_is_read_in_flat_memory(monkeypatch:
     gc.freeze()
     tracemalloc.start()
     try:
-        async for lines in shopify_bulk.read(client, f"{STORAGE}/x", begin=0, most=1000):
+        async for lines in bulk.read(client, f"{STORAGE}/x", begin=0, most=1000):
             place = lines.end
             # Answers hold themselves until then.
             gc.collect()

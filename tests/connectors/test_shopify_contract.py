@@ -19,9 +19,9 @@ from graphql import (
     validate,
 )
 
-from connectors.shopify import SERVICE
-from connectors.shopify_api import API_VERSION
-from connectors.shopify_customers import CONSENT, OPT_IN_LEVELS
+from connectors.shopify.api import API_VERSION
+from connectors.shopify.connector import SERVICE
+from connectors.shopify.customers import CONSENT, OPT_IN_LEVELS
 from tests.connectors.contracts import CONTRACTS
 from tests.connectors.reading import connect, credentials_of, read, through_json
 from tests.connectors.simulators.kit import open_simulated
@@ -51,7 +51,7 @@ async def scenario(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     checkpoint = through_json((await read(shop))[-1].checkpoint)
     shop.change("7000000001")
     await read(shop, checkpoint)
-    monkeypatch.setattr("connectors.shopify_reading.BULK_FROM", 1)
+    monkeypatch.setattr("connectors.shopify.reading.BULK_FROM", 1)
     shop.criteria = {"tags": ["vip"], "search": "orders_count:>=0"}
     started, *_ = [page async for page in connect(shop).pages(None)]
     shop.change("7000000001")

@@ -12,7 +12,7 @@ from connectors.base import (
     TransientError,
     UnexpectedResponseError,
 )
-from connectors.shopify_api import RefusedError
+from connectors.shopify.api import RefusedError
 from tests.connectors.reading import Stored, connect, read, through_json
 from tests.connectors.simulators.kit import Fault
 from tests.connectors.simulators.shopify import ShopifyShop, make

@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from connectors.base import AccessRevokedError, Attempt, Registration, RemoteAccount, UnexpectedResponseError
-from connectors.shopify import SERVICE
-from connectors.shopify_shop import AUTHORIZATION, Credentials, Details, Form, revoke, verify
+from connectors.shopify.connector import SERVICE
+from connectors.shopify.shop import AUTHORIZATION, Credentials, Details, Form, revoke, verify
 from tests.connectors.reading import credentials_of
 from tests.connectors.simulators.kit import CLIENT_ID, CLIENT_SECRET, open_simulated
 from tests.connectors.simulators.shopify import DOMAIN, ShopifyShop, make

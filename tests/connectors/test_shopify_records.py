@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connectors.shopify_customers import CONSENT, FIELDS
+from connectors.shopify.customers import CONSENT, FIELDS
 from domain.records import FieldSpec, FieldType, Record, SourceConsent
 from tests.connectors.reading import read
 from tests.connectors.simulators.shopify import ShopifyShop

@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from connectors.base import UnexpectedResponseError
-from connectors.shopify import SERVICE
-from connectors.shopify_search import Criteria
+from connectors.shopify.connector import SERVICE
+from connectors.shopify.search import Criteria
 from tests.connectors.reading import credentials_of, ids, read, through_json
 from tests.connectors.simulators.kit import open_simulated
 from tests.connectors.simulators.shopify import ShopifyShop
@@ -69,7 +69,7 @@ async def test_a_tag_that_the_index_does_not_know_yet_counts() -> None:
 
 @pytest.mark.parametrize("bulk", [False, True])
 async def test_a_search_that_shopify_ignores_imports_nobody(bulk: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.shopify_reading.BULK_FROM", 1 if bulk else 1000)
+    monkeypatch.setattr("connectors.shopify.reading.BULK_FROM", 1 if bulk else 1000)
     # What a person could type is found out before; this is what Shopify stops to know.
     shop = shop_with(search="sms_marketing_state:subscribed")
 

@@ -16,8 +16,8 @@ from connectors.base import (
     TransientError,
     UnexpectedResponseError,
 )
-from connectors.trello import NOTICE, SERVICE, Criteria
-from connectors.trello_api import Credentials
+from connectors.trello.api import Credentials
+from connectors.trello.connector import NOTICE, SERVICE, Criteria
 from domain.records import Record, SourceConsent
 from tests.connectors.reading import Stored, credentials_of, ids, read, through_json
 from tests.connectors.simulators.kit import CLIENT_ID, CLIENT_SECRET, Fault, open_simulated

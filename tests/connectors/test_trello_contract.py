@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from connectors.trello import SERVICE
+from connectors.trello.connector import SERVICE
 from tests.connectors.contracts import contract, violations
 from tests.connectors.reading import credentials_of, read
 from tests.connectors.simulators.kit import Exchange, open_simulated

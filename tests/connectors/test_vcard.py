@@ -3,7 +3,7 @@ from datetime import date
 
 import pytest
 
-from connectors.vcard import FIELDS, field_spec, to_record
+from connectors.carddav.vcard import FIELDS, field_spec, to_record
 from domain.records import FieldSpec, FieldType, FieldValue, Record
 
 EMPTY: dict[str, FieldValue] = dict.fromkeys(field.key for field in FIELDS)

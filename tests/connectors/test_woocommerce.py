@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from connectors.base import Page, UnexpectedResponseError
-from connectors.woocommerce import Criteria, State
-from connectors.woocommerce_listing import Place
+from connectors.woocommerce.connector import Criteria, State
+from connectors.woocommerce.listing import Place
 from tests.connectors.reading import Stored, connect, ids, read, through_json
 from tests.connectors.simulators.kit import Fault
 from tests.connectors.simulators.woocommerce import WooShop, make
@@ -193,7 +193,7 @@ async def job(shop: WooShop, stored: Stored, *, requests: int) -> None:
 async def test_a_shop_that_shows_nobody_new_is_not_asked_for_ever_by_jobs_that_are_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("connectors.woocommerce_listing.MOST_WITHOUT_NEWS", 12)
+    monkeypatch.setattr("connectors.woocommerce.listing.MOST_WITHOUT_NEWS", 12)
     shop, stored = make(250), Stored()
     shop.shows_the_first = True
 

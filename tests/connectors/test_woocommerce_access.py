@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from connectors.base import AccessRevokedError, Choice, RemoteAccount, TransientError, UnexpectedResponseError
-from connectors.woocommerce import SERVICE
-from connectors.woocommerce_api import Credentials, Shop
+from connectors.woocommerce.api import Credentials, Shop
+from connectors.woocommerce.connector import SERVICE
 from tests.connectors.reading import credentials_of, ids, read
 from tests.connectors.simulators.kit import Fault, open_simulated
 from tests.connectors.simulators.woocommerce import SHOP, WooShop, make

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from connectors.base import AccessRevokedError, Attempt, UnexpectedResponseError
-from connectors.woocommerce_api import Credentials, Shop
-from connectors.woocommerce_authorization import AUTHORIZATION
+from connectors.woocommerce.api import Credentials, Shop
+from connectors.woocommerce.authorization import AUTHORIZATION
 from tests.connectors.simulators.kit import open_simulated
 from tests.connectors.simulators.woocommerce import SHOP, WooShop
 from tests.connectors.simulators.woocommerce_access import CONSUMER_KEY, CONSUMER_SECRET

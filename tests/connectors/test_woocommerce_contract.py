@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from connectors.woocommerce import SERVICE
-from connectors.woocommerce_records import Customer, Order, customer_record, guest_record, latest_by_guest
+from connectors.woocommerce.connector import SERVICE
+from connectors.woocommerce.records import Customer, Order, customer_record, guest_record, latest_by_guest
 from tests.connectors.contracts import CONTRACTS
 from tests.connectors.reading import credentials_of, read, through_json
 from tests.connectors.simulators.kit import Exchange, open_simulated

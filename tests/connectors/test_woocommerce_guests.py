@@ -209,7 +209,7 @@ async def test_an_older_order_that_is_edited_brings_nothing_back_that_it_says() 
 async def test_an_old_order_that_is_edited_raises_no_consent_of_a_guest_who_may_have_bought_since(
     monkeypatch: pytest.MonkeyPatch, said: list[str], consent: SourceConsent
 ) -> None:
-    monkeypatch.setattr("connectors.woocommerce_guests.MOST_RECENT", 2)
+    monkeypatch.setattr("connectors.woocommerce.guests.MOST_RECENT", 2)
     shop = shop_with()
     older = shop.order("ada@example.com", city="London")
     shop.edit_order(older, meta_data=[{"id": 1, "key": "ws_opt_in", "value": value} for value in said])

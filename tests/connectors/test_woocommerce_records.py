@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from connectors.woocommerce_records import FIELDS, Customer, customer_record, field_spec
+from connectors.woocommerce.records import FIELDS, Customer, customer_record, field_spec
 from domain.records import FieldSpec, FieldType, Record, SourceConsent
 from tests.connectors.simulators.woocommerce import WooShop
 

@@ -22,10 +22,10 @@ from arq import ArqRedis
 
 from api.app import create_app
 from api.node import key_of
-from connectors import shopify_reading
 from connectors.base import Page
 from connectors.csv_url import CsvUrl
 from connectors.registry import SERVICES
+from connectors.shopify import reading
 from domain import database
 from domain.credentials import unseal_json
 from domain.logs import QUIET
@@ -393,7 +393,7 @@ async def test_no_secret_of_any_service_is_in_anything_that_whole_lives_emit(
     lives: Lives, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # From one customer on a shop is read by bulk operations, whose files have signed addresses.
-    monkeypatch.setattr(shopify_reading, "BULK_FROM", 1)
+    monkeypatch.setattr(reading, "BULK_FROM", 1)
     simulators = {key: SIMULATORS[key](3) for key in SERVICES}
     await lives.let_run(simulators, configure)
     async with monitored(lives.redis, lives.haystacks["redis"]), lives.working():

@@ -41,7 +41,7 @@ async def test_a_guest_who_registers_goes_on_as_the_customer_and_no_deletion_hit
 async def test_an_old_order_that_is_edited_confirms_nobody_who_declined_since(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connectors.woocommerce_guests.MOST_RECENT", 2)
+    monkeypatch.setattr("connectors.woocommerce.guests.MOST_RECENT", 2)
     shop = shop_with_guests()
     older = shop.order("ada@example.com", city="London")
     shop.edit_order(older, meta_data=[{"id": 1, "key": "ws_opt_in", "value": "1"}])

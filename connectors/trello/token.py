@@ -12,8 +12,8 @@ from pydantic import Field, SecretStr
 from connectors import http
 from connectors.base import AccessRevokedError, Attempt, Authorization, Registration, RemoteAccount
 from connectors.oauth import NoDetails
-from connectors.trello_api import API, Credentials, get
-from connectors.trello_people import Member
+from connectors.trello.api import API, Credentials, get
+from connectors.trello.people import Member
 
 
 class Owner(Member):

@@ -18,7 +18,7 @@ from connectors.base import (
     TransientError,
     UnexpectedResponseError,
 )
-from connectors.google_contacts_records import Answered
+from connectors.google_contacts.records import Answered
 from connectors.oauth import Tokens
 
 API = "https://people.googleapis.com/v1/"

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from connectors.woocommerce_api import Store
-from connectors.woocommerce_listing import Listed, Place, listing
-from connectors.woocommerce_records import Order, guest_id, guest_record, latest_by_guest, old_guest_record
+from connectors.woocommerce.api import Store
+from connectors.woocommerce.listing import Listed, Place, listing
+from connectors.woocommerce.records import Order, guest_id, guest_record, latest_by_guest, old_guest_record
 from domain.records import Record
 
 ORDERS = "wc/v3/orders"

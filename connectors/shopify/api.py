@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from connectors import http
 from connectors.base import AccessRevokedError, TransientError, UnexpectedResponseError
-from connectors.shopify_shop import Credentials
+from connectors.shopify.shop import Credentials
 
 API_VERSION = "2026-10"
 """https://shopify.dev/docs/api/usage/versioning: answered until autumn 2027, then the oldest one living is."""

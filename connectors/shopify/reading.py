@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
-from connectors import shopify_bulk
 from connectors.base import CheckpointExpiredError, Page, UnexpectedResponseError
-from connectors.shopify_api import RefusedError, TooCostlyError, ask
-from connectors.shopify_bulk import BulkFailedError
-from connectors.shopify_customers import (
+from connectors.shopify import bulk
+from connectors.shopify.api import RefusedError, TooCostlyError, ask
+from connectors.shopify.bulk import BulkFailedError
+from connectors.shopify.customers import (
     POINTS_PER_CUSTOMER,
     SPECS,
     Customer,
@@ -18,10 +18,10 @@ from connectors.shopify_customers import (
     to_record,
     worth_reading,
 )
-from connectors.shopify_questions import AGAIN, BEGIN, LIST, TIMES, Beginning, Connection, Customers, Nodes, Times
-from connectors.shopify_search import Criteria
-from connectors.shopify_shop import Credentials
-from connectors.shopify_state import LONG_AGO, State, Sweep
+from connectors.shopify.questions import AGAIN, BEGIN, LIST, TIMES, Beginning, Connection, Customers, Nodes, Times
+from connectors.shopify.search import Criteria
+from connectors.shopify.shop import Credentials
+from connectors.shopify.state import LONG_AGO, State, Sweep
 
 WHOLE_DAYS = timedelta(days=2)
 """`updated_at` may be compared by whole days of the shop's time; what is older than that shows an ignored filter."""
@@ -124,12 +124,12 @@ class Reading:
         is_patient = datetime.now(UTC) - sweep.began_at < LONGEST_WAIT
         if sweep.operation is None:
             query, wanted = self.criteria.everybody(), selection(self.state.definitions)
-            started = await shopify_bulk.start(self.client, self.credentials, query, wanted)
+            started = await bulk.start(self.client, self.credentials, query, wanted)
             if started is None and not is_patient:
                 raise BulkFailedError("Other bulk operations keep ours from starting.")
             yield self._swept([], sweep.having(operation=started), wait=BULK_WAIT)
             return
-        operation = await shopify_bulk.poll(self.client, self.credentials, sweep.operation)
+        operation = await bulk.poll(self.client, self.credentials, sweep.operation)
         if operation.is_running and not is_patient:
             raise BulkFailedError("The bulk operation has no end.")
         if operation.is_running:
@@ -141,7 +141,7 @@ class Reading:
                 raise BulkFailedError("The bulk operation has no file.")
             yield self._swept([], None)
             return
-        async for lines in shopify_bulk.read(self.client, operation.url, begin=sweep.offset, most=MOST_PER_PAGE):
+        async for lines in bulk.read(self.client, operation.url, begin=sweep.offset, most=MOST_PER_PAGE):
             customers = await self._as_they_are(lines.customers)
             sweep = sweep.having(total=total, done=sweep.done + len(lines.customers), offset=lines.end)
             if lines.is_last and sweep.done < total:

@@ -18,7 +18,6 @@ from xml.sax.saxutils import escape
 import httpx
 from pydantic import BaseModel, ConfigDict, Field
 
-from connectors import vcard
 from connectors.base import (
     Checkpoint,
     Choice,
@@ -29,8 +28,9 @@ from connectors.base import (
     UnexpectedResponseError,
     restore,
 )
-from connectors.carddav_books import AddressBook, Credentials, address_books, find_place, open_webdav
-from connectors.webdav import WebDav, members
+from connectors.carddav import vcard
+from connectors.carddav.books import AddressBook, Credentials, address_books, find_place, open_webdav
+from connectors.carddav.webdav import WebDav, members
 from domain.records import Record
 
 CARDS_PER_PAGE = 100

@@ -7,8 +7,8 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from connectors import http
-from connectors.asana_api import Single, check, send
-from connectors.asana_people import User
+from connectors.asana.api import Single, check, send
+from connectors.asana.people import User
 from connectors.base import Registration, RemoteAccount
 from connectors.oauth import Tokens, code_flow
 

@@ -19,14 +19,14 @@ from typing import Any, Literal, Self
 import httpx
 from pydantic import BaseModel, ConfigDict, Field
 
-from connectors import woocommerce_guests
 from connectors.base import Checkpoint, Page, Service, ServiceCategory, restore
-from connectors.woocommerce_api import Credentials, Store
-from connectors.woocommerce_authorization import AUTHORIZATION
-from connectors.woocommerce_guests import Guests
-from connectors.woocommerce_listing import Listed, Place, listing
-from connectors.woocommerce_records import FIELDS, Customer, customer_record, field_spec
-from connectors.woocommerce_shop import CUSTOMERS, choices, identify
+from connectors.woocommerce import guests as shop_guests
+from connectors.woocommerce.api import Credentials, Store
+from connectors.woocommerce.authorization import AUTHORIZATION
+from connectors.woocommerce.guests import Guests
+from connectors.woocommerce.listing import Listed, Place, listing
+from connectors.woocommerce.records import FIELDS, Customer, customer_record, field_spec
+from connectors.woocommerce.shop import CUSTOMERS, choices, identify
 from domain.records import Record
 
 
@@ -92,8 +92,8 @@ class WooCommerce:
         found: Listed[Customer]
         async for found in listing(self._store, CUSTOMERS, {"role": self._criteria.role}, list[Customer], state.place):
             records = [customer_record(customer) for customer in found.rows]
-            gone = woocommerce_guests.registered(guests, records)
-            guests = woocommerce_guests.without(guests, gone)
+            gone = shop_guests.registered(guests, records)
+            guests = shop_guests.without(guests, gone)
             if found.place is not None:
                 state = state.but(place=found.place, guests=guests)
             elif has_guests:
@@ -109,7 +109,7 @@ class WooCommerce:
             )
 
     async def _guests(self, state: State) -> AsyncGenerator[Page, None]:
-        async for found in woocommerce_guests.read(self._store, state.guests, state.place):
+        async for found in shop_guests.read(self._store, state.guests, state.place):
             if found.place is None:
                 then = State(version=2, sweeping=False, guests=found.guests)
             else:

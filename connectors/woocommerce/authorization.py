@@ -12,7 +12,7 @@ import httpx
 from pydantic import ValidationError
 
 from connectors.base import AccessRevokedError, Attempt, Authorization, UnexpectedResponseError
-from connectors.woocommerce_api import Credentials, Shop
+from connectors.woocommerce.api import Credentials, Shop
 
 READS = frozenset({"read", "read_write"})
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from connectors.shopify_customers import Customer, Definition
+from connectors.shopify.customers import Customer, Definition
 
 OVERLAP = timedelta(minutes=15)
 """The search index is minutes behind, and not in order."""

@@ -11,7 +11,7 @@ import httpx
 from pydantic import BaseModel, Field, SecretStr
 
 from connectors import http
-from connectors.asana_people import Named
+from connectors.asana.people import Named
 from connectors.base import ConnectorError, UnexpectedResponseError
 
 API = "https://app.asana.com/api/1.0"

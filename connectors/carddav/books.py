@@ -8,8 +8,8 @@ import httpx
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from connectors.base import UnexpectedResponseError
+from connectors.carddav.webdav import Resource, WebDav
 from connectors.http import web_address
-from connectors.webdav import Resource, WebDav
 
 ADDRESS_BOOK = "{urn:ietf:params:xml:ns:carddav}addressbook"
 HOME_SET = "{urn:ietf:params:xml:ns:carddav}addressbook-home-set"

@@ -29,9 +29,9 @@ from connectors.base import (
     UnexpectedResponseError,
     restore,
 )
-from connectors.trello_api import MOST_PER_BATCH, Credentials, check, get, get_all
-from connectors.trello_people import FIELDS, MEMBER_FIELDS, SPECS, Membership, Person
-from connectors.trello_token import AUTHORIZATION, identify, revoke
+from connectors.trello.api import MOST_PER_BATCH, Credentials, check, get, get_all
+from connectors.trello.people import FIELDS, MEMBER_FIELDS, SPECS, Membership, Person
+from connectors.trello.token import AUTHORIZATION, identify, revoke
 
 Id = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{24}$")]
 

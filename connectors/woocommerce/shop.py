@@ -12,7 +12,7 @@ from pydantic import AliasPath, BaseModel, Field, ValidationError
 
 from connectors import http
 from connectors.base import AccessRevokedError, Choice, RemoteAccount, UnexpectedResponseError
-from connectors.woocommerce_api import Credentials, Store
+from connectors.woocommerce.api import Credentials, Store
 
 CUSTOMERS = "wc/v3/customers"
 

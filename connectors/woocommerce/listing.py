@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from connectors import http
 from connectors.base import UnexpectedResponseError
-from connectors.woocommerce_api import Store
+from connectors.woocommerce.api import Store
 
 PER_PAGE = 100
 """The most that WooCommerce gives."""

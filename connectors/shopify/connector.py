@@ -2,7 +2,7 @@
 
 * Change source: `updated_at` of a search index that is minutes behind, asked with an overlap; whom it brings again is
   told apart by id and time of change.
-* Checkpoint: up to when changes have been read, and how far a sweep is (connectors/shopify_state.py).
+* Checkpoint: up to when changes have been read, and how far a sweep is (connectors/shopify/state.py).
 * Deletions: not reported. Everybody is read once a day, so that absence means something: in pages by id, or, in a
   larger shop, from the file of a bulk operation, as far as its lines still hold. Of customers that are merged the
   survivor changes, the other is gone.
@@ -26,12 +26,12 @@ from connectors.base import (
     ServiceCategory,
     restore,
 )
-from connectors.shopify_api import GRANT, Shape, ask
-from connectors.shopify_customers import FIELDS, MOST_METAFIELDS, EmailAddress
-from connectors.shopify_reading import Reading, begin
-from connectors.shopify_search import Criteria
-from connectors.shopify_shop import AUTHORIZATION, Credentials, Form, revoke
-from connectors.shopify_state import State
+from connectors.shopify.api import GRANT, Shape, ask
+from connectors.shopify.customers import FIELDS, MOST_METAFIELDS, EmailAddress
+from connectors.shopify.reading import Reading, begin
+from connectors.shopify.search import Criteria
+from connectors.shopify.shop import AUTHORIZATION, Credentials, Form, revoke
+from connectors.shopify.state import State
 
 WHO = "{ shop { id name myshopifyDomain } currentAppInstallation { accessScopes { handle } } }"
 SAMPLE = """

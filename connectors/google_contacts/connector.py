@@ -22,7 +22,6 @@ from urllib.parse import urlencode
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from connectors import google_contacts_api as api
 from connectors import http
 from connectors.base import (
     Checkpoint,
@@ -36,7 +35,8 @@ from connectors.base import (
     UnexpectedResponseError,
     restore,
 )
-from connectors.google_contacts_records import FIELDS, PERSON_FIELDS, Answered, Person, field_spec, text_of, to_record
+from connectors.google_contacts import api
+from connectors.google_contacts.records import FIELDS, PERSON_FIELDS, Answered, Person, field_spec, text_of, to_record
 from connectors.oauth import Tokens, code_flow
 
 REVOKE = "https://oauth2.googleapis.com/revoke"

@@ -17,9 +17,9 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field
 
 from connectors import http
-from connectors.asana_api import MOST_PER_REQUEST, Listing, everything, refusal, send
-from connectors.asana_login import AUTHORIZATION, Form, identify, revoke
-from connectors.asana_people import FIELDS, MEMBERSHIP_FIELDS, SPECS, USER_FIELDS, Membership, User, to_record
+from connectors.asana.api import MOST_PER_REQUEST, Listing, everything, refusal, send
+from connectors.asana.login import AUTHORIZATION, Form, identify, revoke
+from connectors.asana.people import FIELDS, MEMBERSHIP_FIELDS, SPECS, USER_FIELDS, Membership, User, to_record
 from connectors.base import (
     Checkpoint,
     Choice,

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from connectors.shopify_api import Shape
+from connectors.shopify.api import Shape
 from domain.records import FieldSpec, FieldType, FieldValue, Record, SourceConsent
 
 GID = "gid://shopify/Customer/"

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from connectors.shopify_customers import Customer
+from connectors.shopify.customers import Customer
 
 FILTERS = (
     "accepts_marketing", "city", "company", "country", "customer_date", "email", "email_marketing_state", "first_name",

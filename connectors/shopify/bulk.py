@@ -15,9 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from connectors import http
 from connectors.base import AccessRevokedError, CheckpointExpiredError, TransientError, UnexpectedResponseError
-from connectors.shopify_api import GRANT, Shape, ask
-from connectors.shopify_customers import Customer
-from connectors.shopify_shop import Credentials
+from connectors.shopify.api import GRANT, Shape, ask
+from connectors.shopify.customers import Customer
+from connectors.shopify.shop import Credentials
 
 PART_BYTES = 1024 * 1024
 LONGEST_LINE = 16 * PART_BYTES

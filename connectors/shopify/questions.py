@@ -5,8 +5,8 @@ https://shopify.dev/docs/api/admin-graphql/2026-10/queries/customers
 
 from pydantic import AwareDatetime
 
-from connectors.shopify_api import Shape
-from connectors.shopify_customers import MOST_METAFIELDS, Customer, Definition
+from connectors.shopify.api import Shape
+from connectors.shopify.customers import MOST_METAFIELDS, Customer, Definition
 
 BEGIN = f"""
 query ($query: String) {{

@@ -1,0 +1,1 @@
+"""Contacts of Asana; what it declares is in `connector`."""

@@ -1,0 +1,1 @@
+"""Contacts of CardDAV; what it declares is in `connector`."""

@@ -1,0 +1,1 @@
+"""Contacts of Google Contacts; what it declares is in `connector`."""

@@ -1,0 +1,1 @@
+"""Contacts of Shopify; what it declares is in `connector`."""

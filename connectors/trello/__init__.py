@@ -1,0 +1,1 @@
+"""Contacts of Trello; what it declares is in `connector`."""

@@ -1,0 +1,1 @@
+"""Contacts of WooCommerce; what it declares is in `connector`."""
