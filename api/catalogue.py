@@ -58,7 +58,7 @@ class Service:
     documentation_url: str = strawberry.field(description="Where the service explains how to get credentials.")
     authorization: ServiceAuthorization = strawberry.field(description="How it is best connected on this server.")
     authorizations: list[ServiceAuthorization] = strawberry.field(
-        description="Every way that works on this server, the best first; empty until its operator registers it there."
+        description="Every way that works on this server, the best first; empty until the operator set one up."
     )
     credentials_schema: JSON | None = strawberry.field(
         description="JSON Schema of the credentials: a page can draw the form from it. Null where nothing can be typed."

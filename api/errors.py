@@ -12,11 +12,12 @@ from strawberry.types.execution import ExecutionContext
 from strawberry.types.graphql import OperationType
 
 from api.user_errors import BadUserInput, Forbidden, Unauthenticated
-from domain.errors import Misconfigured, Refused, TokenRevoked
+from domain.errors import ErrorCode, Misconfigured, Refused, TokenRevoked
 from domain.logs import trace
 
 log = structlog.get_logger()
 
+NOT_CONFIGURED = "This server's configuration does not fit its database; its operator's log says more."
 UNEXPECTED = "Something went wrong on our side. Try again; if it happens again, tell us when it did."
 
 
@@ -28,7 +29,7 @@ class ShowErrors(MaskErrors):
 
     def anonymise_error(self, error: GraphQLError) -> GraphQLError:
         """The error as a client sees it."""
-        message, code = _told(error.original_error)
+        message, code = _told(_innermost(error))
         return GraphQLError(
             message,
             nodes=error.nodes,
@@ -67,21 +68,25 @@ class ReportingSchema(strawberry.Schema):
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Log the errors that are our fault."""
         for error in errors:
-            original = error.original_error
-            if original is not None and _has_cause(error) and _told(original)[1] == "INTERNAL":
-                log.error(
-                    "graphql.unexpected_error",
-                    path=".".join(str(part) for part in error.path or ()),
-                    **trace(original),
-                    # Its message is for the operator, and holds no secret.
-                    reason=str(original) if isinstance(original, Misconfigured) else None,
-                )
+            original = _innermost(error)
+            path = ".".join(str(part) for part in error.path or ())
+            if isinstance(original, Misconfigured):
+                # Its message is for the operator, and holds no secret.
+                log.error("graphql.misconfigured", path=path, error=str(original))
+            elif _has_cause(error) and _told(original)[1] == "INTERNAL":
+                log.error("graphql.unexpected_error", path=path, **trace(original))
 
 
 def _has_cause(error: GraphQLError) -> bool:
     """Whether something of ours failed. Without a path it is the request itself, as with variables of a wrong type."""
     original = error.original_error
     return original is not None and not (error.path is None and isinstance(original, GraphQLError))
+
+
+def _innermost(error: Exception) -> Exception:
+    while isinstance(error, GraphQLError) and error.original_error is not None:
+        error = error.original_error
+    return error
 
 
 def _told(original: Any) -> tuple[str, str]:
@@ -93,7 +98,7 @@ def _told(original: Any) -> tuple[str, str]:
             return str(original), "UNAUTHENTICATED"
         case BadUserInput() | Unauthenticated() | Forbidden():
             return original.message, str((original.extensions or {})["code"])
-        case GraphQLError() if original.original_error is not None:
-            return _told(original.original_error)
+        case Misconfigured():
+            return NOT_CONFIGURED, ErrorCode.NOT_CONFIGURED.value
         case _:
             return UNEXPECTED, "INTERNAL"

@@ -87,7 +87,10 @@ class ExternalAccount(Node):
         found = info.context.services.get(self.service_key)
         return show(found) if found is not None else None
 
-    @strawberry.field(description="What a criterion can be here. Asks the service, so it takes a moment.")
+    @strawberry.field(
+        description="What a criterion can be here; empty for one that is not chosen from the account. Asks the "
+        "service, so it takes a moment."
+    )
     async def criteria_choices(
         self,
         info: Info,

@@ -118,6 +118,7 @@ class Authorization:
     nobody. `finish` turns what came back (without `state`, which has been checked) into credentials;
     AccessRevokedError where the user declined. `renew` gets fresh credentials before the old ones expire;
     AccessRevokedError where only the user can (`invalid_grant`). `needs_secret`: of the registration, not its id alone.
+    `needs_https`: the service answers to no other `redirect_uri`.
     """
 
     details: type[BaseModel]
@@ -126,6 +127,7 @@ class Authorization:
     renew: Callable[[httpx.AsyncClient, Registration, Any], Awaitable[BaseModel]] | None = None
     needs_registration: bool = True
     needs_secret: bool = True
+    needs_https: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,7 +84,7 @@ def _read(body: bytes, declared: str | None, key: str | None) -> Contacts:
     if "email" not in roles:
         raise UnexpectedResponseError("No column of the file is called Email: rename the one that has the addresses.")
     if key not in {None, *table.header}:
-        raise UnexpectedResponseError(f"The file has no column {key!r} any more: choose another key.")
+        raise UnexpectedResponseError(f"The file has no column {key!r}: choose another key.")
     return Contacts(table=table, roles=roles, key=None if key == roles["email"] else key)
 
 

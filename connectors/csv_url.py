@@ -35,9 +35,11 @@ class Credentials(BaseModel):
         examples=["https://shop.example.com/export/customers.csv"],
         repr=False,  # links to files are often secrets
     )
-    username: str | None = Field(None, title="User name", description="If the server asks for one.")
-    password: SecretStr = Field(SecretStr(""), title="Password", description="Of this user name.")
-    token: SecretStr | None = Field(None, title="Token", description="A bearer token, instead of a user name.")
+    username: str | None = Field(None, title="User name", description="If the server asks for one.", max_length=500)
+    password: SecretStr = Field(SecretStr(""), title="Password", description="Of this user name.", max_length=500)
+    token: SecretStr | None = Field(
+        None, title="Token", description="A bearer token, instead of a user name.", max_length=4000
+    )
 
     @property
     def login(self) -> Login:
@@ -119,7 +121,8 @@ async def identify(client: httpx.AsyncClient, credentials: Credentials) -> Remot
     file = await download(client, credentials.url, auth=credentials.login)
     await read_contacts(file.content, declared=file.charset_encoding)
     identity = hashlib.sha256(f"{credentials.username or ''}\n{credentials.url}".encode()).hexdigest()
-    return RemoteAccount(identity=identity, label=f"CSV file at {httpx.URL(credentials.url).host}")
+    place = " at ".join(filter(None, (credentials.username, httpx.URL(credentials.url).host)))
+    return RemoteAccount(identity=identity, label=f"CSV file {identity[:6]}, {place}")
 
 
 async def choices(client: httpx.AsyncClient, credentials: Credentials, _: str) -> Sequence[Choice]:

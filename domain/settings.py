@@ -62,7 +62,8 @@ class Settings(BaseSettings):
     service_origins: Annotated[dict[str, str], NoDecode] = Field(
         {},
         description="Origins of services that are reached elsewhere, as "
-        "`https://people.googleapis.com=http://127.0.0.1:9000`, comma-separated: for simulators.",
+        "`https://people.googleapis.com=http://127.0.0.1:9000`, comma-separated: for simulators. "
+        "Private targets need SLUICE_ALLOW_PRIVATE_HOSTS.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins whose pages may call the API, comma-separated."

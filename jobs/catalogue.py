@@ -31,7 +31,9 @@ from domain.catalogue import (
 )
 from domain.errors import ErrorCode, Problem, Refused
 from domain.logs import trace
+from domain.settings import settings
 from jobs.access import expires_at, is_renewable, not_registered, registration_of, renewed, revealed
+from jobs.typed import validated
 
 log = structlog.get_logger()
 
@@ -57,12 +59,12 @@ class ConnectorCatalogue:
         """What was typed into the service's form, as its credentials read it."""
         declared = self._declared(service)
         if declared.form is None:
-            if ServiceAuthorization.OAUTH not in _ways(declared):
-                raise Refused(Problem(ErrorCode.NOT_CONFIGURED, not_registered(declared)))
+            if (missing := _missing(declared, _authorization(declared))) is not None:
+                raise Refused(Problem(ErrorCode.NOT_CONFIGURED, missing))
             message = f"{declared.name} is connected on a page of its own: use startServiceAuthorization."
             raise Refused(Problem(ErrorCode.INVALID, message))
-        typed = revealed(_validated(declared.form, credentials))
-        return revealed(_validated(declared.credentials, typed))
+        typed = revealed(validated(declared.form, credentials))
+        return revealed(validated(declared.credentials, typed))
 
     def check_details(self, service: str, details: Mapping[str, Any]) -> dict[str, Any]:
         """What has to be known before the service's page, as its model reads it."""
@@ -70,9 +72,9 @@ class ConnectorCatalogue:
         if declared.authorization is None:
             message = f"{declared.name} has no page to agree on: use connectService."
             raise Refused(Problem(ErrorCode.INVALID, message))
-        if ServiceAuthorization.OAUTH not in _ways(declared):
-            raise Refused(Problem(ErrorCode.NOT_CONFIGURED, not_registered(declared)))
-        return revealed(_validated(declared.authorization.details, details))
+        if (missing := _missing(declared, declared.authorization)) is not None:
+            raise Refused(Problem(ErrorCode.NOT_CONFIGURED, missing))
+        return revealed(validated(declared.authorization.details, details))
 
     def authorization_url(self, attempt: ConsentAttempt) -> str:
         """The page of the service that the user opens."""
@@ -141,7 +143,7 @@ class ConnectorCatalogue:
 
     def check_criteria(self, service: str, criteria: Mapping[str, Any]) -> dict[str, Any]:
         """The criteria as the service's model reads them."""
-        checked = _validated(self._declared(service).criteria, criteria)
+        checked = validated(self._declared(service).criteria, criteria)
         if "\\u0000" in checked.model_dump_json():
             raise Refused(Problem(ErrorCode.INVALID, "Remove the NUL character from the criteria."))
         return checked.model_dump(mode="json")
@@ -183,11 +185,22 @@ class ConnectorCatalogue:
 def _ways(service: Service) -> Sequence[ServiceAuthorization]:
     """The ways to connect that work on this server, the recommended one first."""
     authorization, ways = service.authorization, []
-    if authorization is not None and (registration_of(service) or not authorization.needs_registration):
+    if authorization is not None and _missing(service, authorization) is None:
         ways.append(ServiceAuthorization.OAUTH)
     if service.form is not None:
         ways.append(ServiceAuthorization.FORM)
     return ways
+
+
+def _missing(service: Service, authorization: Authorization) -> str | None:
+    """What the operator must do before the service's page can be used; None for nothing."""
+    if authorization.needs_registration and registration_of(service) is None:
+        return not_registered(service)
+    if authorization.needs_https and not (settings().public_url or "").startswith("https://"):
+        instead = "" if service.form is None else " Or use connectService."
+        message = f"{service.name} answers to https alone: the operator must set SLUICE_PUBLIC_URL to an https address."
+        return message + instead
+    return None
 
 
 def _stored(service: Service, credentials: Mapping[str, Any]) -> BaseModel:
@@ -237,23 +250,6 @@ def _info(service: Service, *ways: ServiceAuthorization) -> ServiceInfo:
         tells_deletions=service.tells_deletions,
         notice=service.notice,
     )
-
-
-def _validated(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise Refused(
-            *(
-                # pydantic's own text quotes the input only in `input`, which stays here: it may be a secret.
-                Problem(
-                    ErrorCode.INVALID,
-                    f"{detail['msg'].removeprefix('Value error, ').rstrip('.')}.",
-                    tuple(str(part) for part in detail["loc"]),
-                )
-                for detail in error.errors(include_input=False, include_url=False)
-            )
-        ) from None
 
 
 def _refusal(

@@ -33,7 +33,6 @@ MAX_FAILURES = 5
 """So often in a row the service may be busy or unreachable."""
 LONGEST_WAIT = timedelta(minutes=15)
 """Whoever waits for a preview does not wait longer than this."""
-LATER = "Ask for a new preview later."
 
 
 async def preview(ctx: Context, task: Task) -> bool | timedelta:
@@ -133,7 +132,7 @@ async def _react(task: Task, forecast: Forecast, error: Exception, failures: int
             if failures <= MAX_FAILURES and asked <= LONGEST_WAIT:
                 progress = _progress(task, forecast) | {"failures": failures}
                 return await _wait(task, bounded(asked), progress, forecast.result())
-            await previews.fail(task, "SERVICE_UNAVAILABLE", error.with_advice(LATER))
+            await previews.fail(task, "SERVICE_UNAVAILABLE", error.with_advice("Ask for a new preview later."))
         case AccessRevokedError():
             message = error.with_advice("Reconnect the external account, then ask for a new preview.")
             await previews.fail(task, "ACCESS_REVOKED", message)
@@ -141,7 +140,7 @@ async def _react(task: Task, forecast: Forecast, error: Exception, failures: int
             await previews.keep(task, {"restarted": True}, {})
             return True
         case ConnectorError():
-            await previews.fail(task, "UNEXPECTED_RESPONSE", error.with_advice(LATER))
+            await previews.fail(task, "UNEXPECTED_RESPONSE", error.with_advice("Ask for a new preview."))
         case _:
             raise ReadingFailed(error) from error
     return False

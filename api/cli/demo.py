@@ -18,7 +18,7 @@ from api.cli.create_token import make_token
 from api.cli.demo_client import Client, next_run, open_client, subscribe
 from api.cli.demo_documents import CREATE_AUTOMATIC_IMPORT, CREATE_LIST, CREATE_TAG
 from api.cli.demo_progress import Story, shown
-from api.cli.demo_samples import CARDDAV, WATCHED_CYCLE_SECONDS, Sample, connect, running_sample
+from api.cli.demo_samples import CARDDAV, WATCHED_CYCLE_SECONDS, Sample, connect, running_sample, tips
 from api.cli.demo_summary import broken_promises, result_of, summary
 from api.cli.environment import adopt, forget_settings
 from api.cli.failures import CannotRun, say
@@ -27,6 +27,7 @@ from api.cli.migrate import bring_up_to_date
 from api.cli.options import Host, Port
 from api.cli.stopping import TookTooLong, time_limit, until_stopped
 from api.embedded import temporary_stack
+from connectors.registry import SERVICES
 from domain import credentials
 
 CAP = 500
@@ -45,9 +46,20 @@ class Stage:
     children: Sequence[Child]
 
 
+def _known(service: str) -> str:
+    if service not in SERVICES:
+        raise typer.BadParameter(f"There is no sample of {service!r}. Services: {', '.join(SERVICES)}.")
+    return service
+
+
 def demo(
     service: Annotated[
-        str, typer.Option(metavar="KEY", help="What to import from, as asana: a simulator, which needs no account.")
+        str,
+        typer.Option(
+            metavar="KEY",
+            callback=_known,
+            help="What to import from, as asana: a simulator, which needs no account.",
+        ),
     ] = CARDDAV,
     once: Annotated[
         bool, typer.Option("--once", help="Check that every sample contact arrives, print a summary, and end.")
@@ -156,7 +168,7 @@ Ask it something:
 curl -s {client.url}/graphql -H 'Authorization: Bearer {client.token}' -H 'Content-Type: application/json' \\
   -d '{{"query": "{{ contacts(first: 3) {{ edges {{ node {{ email firstName lastName }} }} }} }}"}}'
 
-{stage.sample.hint}
+{tips(client, stage.sample)}
 
 Ctrl-C ends it.
 """)

@@ -19,7 +19,7 @@ mutation ConnectService($input: ConnectServiceInput!) {
 
 SERVICES = """
 query Services {
-  services { key credentialsSchema authorizationSchema }
+  services { key authorizations credentialsSchema authorizationSchema }
 }
 """
 

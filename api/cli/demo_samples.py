@@ -24,6 +24,9 @@ WATCHED_CYCLE_SECONDS = 15
 ROOT = Path(__file__).parents[2]
 SIMULATORS = "tests.connectors.simulators"
 STOP_SECONDS = 5.0
+CONSENT_TIP = (
+    "A page of yours can connect it by startServiceAuthorization too: whoever opens the page of the simulator agrees."
+)
 
 CARD = r"BEGIN:VCARD\nVERSION:3.0\nUID:ada\nN:Lovelace;Ada;;;\nFN:Ada Lovelace\nEMAIL:ada@example.com\nEND:VCARD\n"
 
@@ -62,7 +65,7 @@ def running_sample(service: str, directory: Path) -> Iterator[Sample]:
 
 def connect(client: Client, sample: Sample) -> str:
     """Connect the sample: by the form where there is one, else on its own page. Returns the external account's id."""
-    service = next(each for each in client.ask(SERVICES)["services"] if each["key"] == sample.service)
+    service = _offered(client, sample)
     if service["credentialsSchema"] is not None:
         return client.make(CONNECT_SERVICE, service=sample.service, credentials=sample.credentials)
     wanted = (service["authorizationSchema"] or {}).get("properties", {})
@@ -76,6 +79,16 @@ def connect(client: Client, sample: Sample) -> str:
         reasons = " ".join(error["message"] for error in attempt["userErrors"])
         raise CannotRun(f"Connecting on the service's page is {attempt['state']}. {reasons}")
     return str(attempt["externalAccount"]["id"])
+
+
+def tips(client: Client, sample: Sample) -> str:
+    """What to try; of consent only where the server can take it."""
+    return "\n".join([sample.hint, *([CONSENT_TIP] if "OAUTH" in _offered(client, sample)["authorizations"] else [])])
+
+
+def _offered(client: Client, sample: Sample) -> Mapping[str, Any]:
+    services = client.ask(SERVICES)["services"]
+    return next(service for service in services if service["key"] == sample.service)
 
 
 @contextmanager
@@ -146,7 +159,6 @@ def _sample(service: str, told: _Description) -> Sample:
         people=told.people,
         hint=f"""\
 The simulator of the service is {told.url}; its credentials are {json.dumps(told.credentials)}.
-A page of yours can connect it by startServiceAuthorization too: whoever opens the page of the simulator agrees.
 Add somebody, and watch them arrive within {WATCHED_CYCLE_SECONDS} seconds of the last of the {told.people.cards:,}:
 curl -s -X POST '{told.url}/simulator/add?email=ada.lovelace@example.com'
 Its answer has an id, for /simulator/change?id=… and /simulator/remove?id=…; /simulator/revoke ends the access.""",

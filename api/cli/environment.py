@@ -31,19 +31,29 @@ def forget_settings() -> None:
         del os.environ[name]
 
 
-def adopt_stack(database_url: str, redis_url: str, data: Path) -> None:
-    """Let the stack on `data` be our database and queue, with its own keys unless SLUICE_SECRET_KEYS is set."""
-    values = {"SLUICE_DATABASE_URL": database_url, "SLUICE_REDIS_URL": redis_url}
+def adopt_keys(data: Path) -> None:
+    """Let the keys of the data in `data` be ours, unless SLUICE_SECRET_KEYS is set. Before its servers start."""
     if SECRET_KEYS not in os.environ:
-        values[SECRET_KEYS] = secret_keys(data)
-    adopt(values)
+        adopt({SECRET_KEYS: secret_keys(data)})
+
+
+def adopt_stack(database_url: str, redis_url: str) -> None:
+    """Let this stack be our database and queue."""
+    adopt({"SLUICE_DATABASE_URL": database_url, "SLUICE_REDIS_URL": redis_url})
 
 
 def secret_keys(data: Path) -> str:
-    """The keys of the data in `data`, made when they are first asked for. Only their owner can read them."""
-    path = placement.place(data).data / "secret_keys"
+    """The keys of the data in `data`, made where there is no database yet. Only their owner can read them."""
+    directory = placement.place(data).data
+    path = directory / "secret_keys"
+    # Looked at first: whoever makes the database meanwhile has made the keys before.
+    is_needed = (directory / placement.CLUSTER).exists()
     with suppress(FileNotFoundError):
         return _read(path)
+    if is_needed:
+        raise Misconfigured(
+            f"{path} is missing. Restore it from the backup; without it no stored credentials can be read."
+        )
     fresh = path.with_name(f"secret_keys.{os.getpid()}")
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)

@@ -7,6 +7,7 @@ import typer
 
 from api.cli.failures import CannotRun, say
 from api.cli.stack import with_database
+from api.embedded import has_database
 from domain import database, key_rotation
 from domain.credentials import key_ring, new_key
 from domain.key_rotation import Rotated
@@ -34,6 +35,8 @@ def rotate(
 
     Safe beside a running server and workers, and to be run again when it was interrupted.
     """
+    if data is not None and not has_database(data):
+        raise CannotRun(f"{data} has no database. Name with --data the directory that `sluice up` keeps its data in.")
     rotated, left = with_database(data, _rotate)
     first = next(iter(key_ring().keys))
     for reason in sorted(set(rotated.unreadable.values())):

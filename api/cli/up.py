@@ -4,7 +4,7 @@ import asyncio
 from shlex import quote
 
 from api.cli.children import api_and_worker, wait_until_ready, watch
-from api.cli.environment import adopt_stack
+from api.cli.environment import adopt_keys, adopt_stack
 from api.cli.failures import say
 from api.cli.listening import address, listen
 from api.cli.migrate import bring_up_to_date
@@ -26,10 +26,11 @@ def up(data: Data = DATA, host: Host = "127.0.0.1", port: Port = 8000) -> None:
     with until_stopped(), listen(host, port) as listener:
         url = address(listener)
         say(f"Starting PostgreSQL and Redis on {data} …")
+        adopt_keys(data)
         with embedded_stack(data, database_url=database_url, redis_url=redis_url) as stack:
             if stack.notice:
                 say(stack.notice)
-            adopt_stack(stack.database_url, stack.redis_url, data)
+            adopt_stack(stack.database_url, stack.redis_url)
             applied = asyncio.run(bring_up_to_date(stack.database_url))
             if applied:
                 say(f"Prepared the database: {', '.join(applied)}.")

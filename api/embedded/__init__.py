@@ -13,10 +13,18 @@ from pathlib import Path
 
 from api.embedded import postgres, redis
 from api.embedded.lock import holder, locked
-from api.embedded.placement import place, socket_directory
+from api.embedded.placement import has_database, place, socket_directory
 from api.embedded.process import EmbeddedError, Server
 
-__all__ = ["EmbeddedError", "Server", "Stack", "embedded_stack", "temporary_stack", "urls_of_running_stack"]
+__all__ = [
+    "EmbeddedError",
+    "Server",
+    "Stack",
+    "embedded_stack",
+    "has_database",
+    "temporary_stack",
+    "urls_of_running_stack",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

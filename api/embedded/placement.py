@@ -17,6 +17,8 @@ from api.embedded.process import EmbeddedError, User, run
 
 SHELTER = Path("/var/lib/sluice")
 UNPRIVILEGED = ("postgres", "nobody")
+CLUSTER = "postgres"
+"""What PostgreSQL keeps, inside the data."""
 ELSEWHERE = "Choose another place for the data with --data."
 # A socket's path may have 104 bytes on macOS, 108 on Linux; ours ends in "/sluice-xxxxxxxx/.s.PGSQL.5432".
 LONGEST_TEMPORARY_DIRECTORY = 70
@@ -47,9 +49,20 @@ def place(wanted: Path) -> Place:
     return _sheltered(wanted)
 
 
-def _sheltered(wanted: Path) -> Place:
+def has_database(wanted: Path) -> bool:
+    """Whether a database is kept in the place for data wanted at `wanted`. Makes nothing."""
+    wanted = wanted.expanduser().resolve()
+    places = [wanted, _shelter(wanted)] if os.geteuid() == 0 else [wanted]
+    return any(_nearest(data / CLUSTER) == data / CLUSTER for data in places)
+
+
+def _shelter(wanted: Path) -> Path:
     digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:12]
-    data = SHELTER / f"{wanted.name.lstrip('.') or 'data'}-{digest}"
+    return SHELTER / f"{wanted.name.lstrip('.') or 'data'}-{digest}"
+
+
+def _sheltered(wanted: Path) -> Place:
+    data = _shelter(wanted)
     user = _user_of(data)
     make(data, 0o711)
     reason = f"the servers run as {user.name}, who cannot reach {wanted}"
@@ -61,7 +74,7 @@ def _sheltered(wanted: Path) -> Place:
 def _user_of(data: Path) -> User:
     """Who owns the data that is there, so that it stays theirs; else a user that every system has."""
     with suppress(FileNotFoundError):
-        owner = (data / "postgres").stat()
+        owner = (data / CLUSTER).stat()
         if owner.st_uid != 0:
             return User(_name(owner.st_uid), owner.st_uid, owner.st_gid)
     for name in UNPRIVILEGED:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from api.embedded.binaries import Version, find_postgres
 from api.embedded.lock import is_alive
-from api.embedded.placement import ELSEWHERE, Place, give, make
+from api.embedded.placement import CLUSTER, ELSEWHERE, Place, give, make
 from api.embedded.process import Command, EmbeddedError, Server, run
 
 NAME = "sluice"  # of the user and of the database
@@ -32,7 +32,7 @@ STARTUP = b"\0\3\0\0user\0" + NAME.encode() + b"\0database\0" + NAME.encode() + 
 def prepare(place: Place, sockets: Path, lock: int, *, durable: bool) -> Server:
     """The server, not started yet, on a cluster that is made where there is none."""
     programs, release = find_postgres(place.user)
-    cluster = place.data / "postgres"
+    cluster = place.data / CLUSTER
     if not cluster.exists():
         _initialise(place, sockets, lock, durable=durable)
     _check_release(cluster, release)
@@ -59,7 +59,7 @@ def url(data: Path, sockets: Path) -> str:
     except OSError as error:
         raise EmbeddedError(
             f"Cannot read {_password_file(data)} ({error.strerror}), without which nobody can open the database "
-            f"in {data / 'postgres'}. Restore it. {ELSEWHERE}"
+            f"in {data / CLUSTER}. Restore it. {ELSEWHERE}"
         ) from error
     return f"postgres://{NAME}:{password}@/{NAME}?host={quote(str(sockets))}"
 
@@ -86,7 +86,7 @@ def _initialise(place: Place, sockets: Path, lock: int, *, durable: bool) -> Non
         _run(place, lock, [*single, "postgres"], text=f"CREATE DATABASE {NAME};\n")
         _password_file(place.data).unlink(missing_ok=True)
         _write_private(_password_file(place.data), password)
-        fresh.rename(place.data / "postgres")
+        fresh.rename(place.data / CLUSTER)
     finally:
         handed_over.unlink(missing_ok=True)
         shutil.rmtree(fresh, ignore_errors=True)

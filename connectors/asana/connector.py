@@ -212,7 +212,7 @@ class Asana:
         visible = await everything(self._client, self._token, "/workspaces")
         if state.workspace not in {workspace.gid for workspace in visible}:
             raise UnexpectedResponseError(
-                f"The workspace {state.workspace} does not exist any more, or this login has left it: choose another."
+                f"The workspace {state.workspace} does not exist, or this login is not in it: choose another."
             )
 
     def _wants(self, user: User, state: State) -> bool:

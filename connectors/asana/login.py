@@ -22,6 +22,7 @@ class Form(BaseModel):
         title="Personal access token",
         description="Made in Asana's developer console (app.asana.com/0/my-apps). It sees what you see.",
         min_length=1,
+        max_length=500,
     )
 
 

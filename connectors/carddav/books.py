@@ -37,10 +37,11 @@ class Credentials(BaseModel):
         max_length=2000,
         examples=["https://cloud.example.com", "https://contacts.icloud.com"],
     )
-    username: str = Field(title="User name", min_length=1)
+    username: str = Field(title="User name", min_length=1, max_length=500)
     password: SecretStr = Field(
         title="Password",
         description="An app password, where the server offers them (iCloud and Fastmail accept no other).",
+        max_length=500,
     )
 
 

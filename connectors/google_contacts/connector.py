@@ -152,7 +152,7 @@ class GoogleContacts:
             return
         existing = {group.resource_name async for group in api.groups(self._client, self._credentials)}
         if not self._groups & existing:
-            raise UnexpectedResponseError("None of the chosen labels exists any more: choose others.")
+            raise UnexpectedResponseError("None of the chosen labels exists: choose others.")
 
     async def _ask(self, state: State) -> httpx.Response:
         tokens = {"syncToken": state.sync_token, "pageToken": state.page_token}

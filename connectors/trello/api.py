@@ -41,10 +41,16 @@ class Credentials(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True, str_strip_whitespace=True)
 
     api_key: SecretStr = Field(
-        title="API key", description="Of a Power-Up that you make at trello.com/power-ups/admin.", min_length=1
+        title="API key",
+        description="Of a Power-Up that you make at trello.com/power-ups/admin.",
+        min_length=1,
+        max_length=500,
     )
     token: SecretStr = Field(
-        title="Token", description="Made by the link beside that key. It reads what you can read.", min_length=1
+        title="Token",
+        description="Made by the link beside that key. It reads what you can read.",
+        min_length=1,
+        max_length=500,
     )
 
     def headers(self) -> Mapping[str, str]:

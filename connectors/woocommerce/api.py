@@ -42,7 +42,7 @@ def shop_address(text: str) -> str:
 class Shop(BaseModel):
     """What has to be known before a key can be asked for."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True, str_strip_whitespace=True)
 
     url: Annotated[str, AfterValidator(shop_address)] = Field(
         title="Shop address",

@@ -1,5 +1,6 @@
 """What one request may ask for, and what it may learn."""
 
+import os
 import time
 from typing import Any
 
@@ -8,10 +9,13 @@ import structlog
 from graphql import parse, validate
 
 from api.limits import MAX_BODY_BYTES
+from api.node import global_id
 from api.query_cost import CostRule
 from api.schema import schema
+from domain.credentials import key_ring, new_key
 from domain.models import Account
 from tests.api.conftest import Client
+from tests.configuration import Configure
 from tests.factories import make_contact
 
 
@@ -137,6 +141,36 @@ async def test_an_unexpected_error_is_masked_and_logged_once_without_what_was_se
         "contact",
     )
     assert "secret@example.com" not in repr(entry)
+
+
+async def test_a_key_that_is_gone_is_told_to_users_and_named_in_the_log(client: Client, configure: Configure) -> None:
+    lost = os.environ["SLUICE_SECRET_KEYS"].partition(":")[0]
+    contact = await make_contact(client.account_id, "ada@example.com")
+    configure(secret_keys=new_key())
+    key_ring.cache_clear()
+    try:
+        with structlog.testing.capture_logs() as logs:
+            answer = await client.ask(
+                "mutation ($input: DeleteContactInput!) { deleteContact(input: $input) { userErrors { code } } }",
+                input={"id": global_id("Contact", contact.id), "erase": True},
+            )
+    finally:
+        key_ring.cache_clear()
+
+    [error] = answer["errors"]
+    assert (error["extensions"], error["path"], error["message"]) == (
+        {"code": "NOT_CONFIGURED"},
+        ["deleteContact"],
+        "This server's configuration does not fit its database; its operator's log says more.",
+    )
+    assert logs == [
+        {
+            "event": "graphql.misconfigured",
+            "log_level": "error",
+            "path": "deleteContact",
+            "error": f"SLUICE_SECRET_KEYS has no key {lost!r}, which stored credentials need: put it back.",
+        }
+    ]
 
 
 @pytest.mark.parametrize(

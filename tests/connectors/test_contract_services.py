@@ -110,5 +110,8 @@ def test_what_a_user_enters_is_checked_strictly_and_never_repeated(key: str) -> 
     for model in (service.credentials, service.form or service.credentials):
         assert model.model_config.get("hide_input_in_errors") is True
         assert model.model_config.get("extra") == "forbid"
+    # Nobody's megabyte is kept as a password.
+    for name, field in (service.form.model_json_schema()["properties"] if service.form is not None else {}).items():
+        assert "maxLength" in json.dumps(field), name
     # A criterion that is not understood must not import everything (R2).
     assert service.criteria.model_config.get("extra") == "forbid"

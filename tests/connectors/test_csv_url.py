@@ -337,7 +337,7 @@ async def test_rows_with_the_same_key_or_address_are_told_apart() -> None:
 async def test_a_key_column_that_vanished_is_named() -> None:
     file = CsvFile(body=b"Email\na@example.com\n")
 
-    assert await refusal(file) == "The file has no column 'Customer ID' any more: choose another key."
+    assert await refusal(file) == "The file has no column 'Customer ID': choose another key."
 
 
 @pytest.mark.parametrize(
@@ -467,15 +467,21 @@ async def test_files_are_told_apart_by_their_whole_address_which_nothing_shows()
     one, two = [await identify(client, login) for login in logins]
 
     assert one.identity != two.identity
-    assert one.label == two.label == "CSV file at files.example.com"
+    assert [one.label, two.label] == [f"CSV file {each.identity[:6]}, files.example.com" for each in (one, two)]
     assert "s3cret" not in f"{one!r} {logins!r}"
 
 
 async def test_two_logins_at_one_address_are_two_accounts() -> None:
     client = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, content=b"Email\n")))
     logins = [Credentials(url="https://files.example.com/export", username=name) for name in (None, "berlin", "paris")]
+    accounts = [await identify(client, login) for login in logins]
 
-    assert len({(await identify(client, login)).identity for login in logins}) == 3
+    assert len({account.identity for account in accounts}) == 3
+    assert [account.label.partition(", ")[2] for account in accounts] == [
+        "files.example.com",
+        "berlin at files.example.com",
+        "paris at files.example.com",
+    ]
 
 
 SECRET = "s3cret-link"

@@ -619,7 +619,7 @@ async def test_a_label_that_is_gone_says_so_once_none_of_the_chosen_is_left() ->
     assert await read(google) != []
     del google.groups["contactGroups/customers"]
 
-    with pytest.raises(UnexpectedResponseError, match=r"^None of the chosen labels exists any more: choose others\.$"):
+    with pytest.raises(UnexpectedResponseError, match=r"^None of the chosen labels exists: choose others\.$"):
         await read(google)
 
 

@@ -23,11 +23,11 @@ GIVEN = {
 }
 
 
-def attempt(redirect_uri: str = CALLBACK) -> Attempt:
+def attempt() -> Attempt:
     return Attempt(
         registration=None,
         details=Shop(url=f"{SHOP}/store"),
-        redirect_uri=redirect_uri,
+        redirect_uri=CALLBACK,
         state="the-state",
         verifier="v" * 43,
     )
@@ -112,10 +112,13 @@ async def test_an_answer_that_is_no_key_for_us_is_refused(
     assert CONSUMER_SECRET not in str(raised.value)
 
 
-def test_without_an_https_address_of_ours_a_key_has_to_be_entered() -> None:
-    with pytest.raises(UnexpectedResponseError, match="set SLUICE_PUBLIC_URL"):
-        AUTHORIZATION.start(attempt("http://127.0.0.1:8000/oauth/callback"))
+def test_an_https_address_of_ours_is_needed_and_no_registration() -> None:
+    needs = AUTHORIZATION.needs_https, AUTHORIZATION.needs_registration
+    assert (*needs, AUTHORIZATION.renew) == (True, False, None)
 
 
-def test_no_registration_is_needed() -> None:
-    assert (AUTHORIZATION.needs_registration, AUTHORIZATION.renew) == (False, None)
+def test_a_key_is_taken_with_the_space_that_was_copied_along() -> None:
+    typed = {"url": f" {SHOP}\n", "consumer_key": f" {CONSUMER_KEY}\n", "consumer_secret": f"\t{CONSUMER_SECRET} "}
+    clean = {"url": SHOP, "consumer_key": CONSUMER_KEY, "consumer_secret": CONSUMER_SECRET}
+
+    assert Credentials.model_validate(typed) == Credentials.model_validate(clean)

@@ -23,6 +23,7 @@ from domain.catalogue import ConsentAttempt, ServiceAuthorization, ServiceInfo
 from domain.errors import ErrorCode, Refused
 from domain.settings import client_registration
 from jobs.catalogue import ConnectorCatalogue
+from tests.configuration import Configure
 from tests.jobs.vendor import VENDOR, register
 
 OAUTH, FORM = ServiceAuthorization.OAUTH, ServiceAuthorization.FORM
@@ -38,6 +39,14 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     access_token: SecretStr = Field(min_length=3, title="Token")
+
+
+class WholeForm(Form):
+    """A form with all that can be wrong."""
+
+    access_token: SecretStr = Field(min_length=3, max_length=5, title="Token")
+    shop: str = Field("a", min_length=1, max_length=3, title="Shop")
+    groups: list[str] = Field([], max_length=1, title="Groups")
 
 
 class Shop(BaseModel):
@@ -129,6 +138,51 @@ def test_an_id_alone_is_a_registration_where_the_page_needs_no_secret(monkeypatc
     assert (SERVICES["trello"].authorization or OPEN_PAGE).needs_secret is False
 
 
+@pytest.mark.parametrize(
+    ("public_url", "ways"),
+    [("https://sluice.example", (OAUTH, FORM)), ("http://127.0.0.1:8000", (FORM,)), (None, (FORM,))],
+)
+def test_a_page_that_answers_to_https_alone_is_offered_where_users_reach_us_so(
+    configure: Configure, public_url: str | None, ways: tuple[ServiceAuthorization, ...]
+) -> None:
+    configure(**({} if public_url is None else {"public_url": public_url}))
+    service = replace(VENDOR, authorization=replace(OPEN_PAGE, needs_https=True), form=Form)
+
+    assert tuple(info(service).authorizations) == ways
+    if OAUTH in ways:
+        assert catalogue(service).check_details("vendor", {"shop": "acme"}) == {"shop": "acme"}
+        return
+    message = "Vendor answers to https alone: the operator must set SLUICE_PUBLIC_URL to an https address."
+    for offered, expected in ((service, f"{message} Or use connectService."), (replace(service, form=None), message)):
+        with pytest.raises(Refused) as refused:
+            catalogue(offered).check_details("vendor", {"shop": "acme"})
+        assert problem(refused) == (ErrorCode.NOT_CONFIGURED, expected, ())
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ({}, (ErrorCode.BLANK, "Required.", ("access_token",))),
+        ({"access_token": None}, (ErrorCode.BLANK, "Required.", ("access_token",))),
+        ({"access_token": "  "}, (ErrorCode.BLANK, "Required.", ("access_token",))),
+        ({"access_token": "s3"}, (ErrorCode.INVALID, "Use at least 3 characters.", ("access_token",))),
+        ({"access_token": "s3cret"}, (ErrorCode.TOO_LONG, "Use at most 5 characters.", ("access_token",))),
+        ({"access_token": 7}, (ErrorCode.INVALID, "Input should be a valid string.", ("access_token",))),
+        ({"access_token": "abc", "shop": ""}, (ErrorCode.BLANK, "Required.", ("shop",))),
+        ({"access_token": "abc", "shop": "acme"}, (ErrorCode.TOO_LONG, "Use at most 3 characters.", ("shop",))),
+        ({"access_token": "abc", "groups": ["1", "2"]}, (ErrorCode.INVALID, "Choose at most 1.", ("groups",))),
+        ({"access_token": "abc", "x": 1}, (ErrorCode.INVALID, "There is no such field: leave it out.", ("x",))),
+    ],
+)
+def test_what_does_not_fit_a_form_is_said_in_our_words(
+    typed: dict[str, Any], expected: tuple[ErrorCode, str, tuple[str, ...]]
+) -> None:
+    with pytest.raises(Refused) as refused:
+        catalogue(replace(VENDOR, form=WholeForm)).check_credentials("vendor", typed)
+
+    assert problem(refused) == expected
+
+
 def test_forms_are_drawn_from_what_users_type_and_what_must_be_known_before() -> None:
     found = info(replace(VENDOR, form=Form, authorization=OPEN_PAGE, notice="It knows no phone numbers."))
 
@@ -172,7 +226,7 @@ def test_what_must_be_known_before_is_checked_and_needs_a_page() -> None:
 
     assert catalogue(with_page).check_details("vendor", {"shop": "acme"}) == {"shop": "acme"}
     for service, details, expected in [
-        (with_page, {"shop": "A!"}, (ErrorCode.INVALID, "String should match pattern '^[a-z]+$'.", ("shop",))),
+        (with_page, {"shop": "A!"}, (ErrorCode.INVALID, "Has another form than expected.", ("shop",))),
         (without, {}, (ErrorCode.INVALID, "Vendor has no page to agree on: use connectService.", ())),
         (VENDOR, {}, (ErrorCode.NOT_CONFIGURED, NOT_REGISTERED, ())),
     ]:

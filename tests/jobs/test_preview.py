@@ -154,7 +154,7 @@ async def test_progress_shows_after_every_page(stage: Stage) -> None:
         (
             UnexpectedResponseError("The shop sent HTML."),
             "UNEXPECTED_RESPONSE",
-            "The shop sent HTML. Ask for a new preview later.",
+            "The shop sent HTML. Ask for a new preview.",
         ),
         (
             TransientError("The shop is closed.", retry_after=timedelta(hours=1)),

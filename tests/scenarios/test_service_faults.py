@@ -380,12 +380,12 @@ async def test_a_token_revoked_in_mid_run(town: Town, key: str) -> None:
         (
             AsanaApi,
             lambda asana: asana.gone.update({WORKSPACE: 404}),
-            f"The workspace {WORKSPACE} does not exist any more, or this login has left it: choose another.",
+            f"The workspace {WORKSPACE} does not exist, or this login is not in it: choose another.",
         ),
         (
             AsanaApi,
             lambda asana: asana.gone.update({WORKSPACE: 403}),
-            f"The workspace {WORKSPACE} does not exist any more, or this login has left it: choose another.",
+            f"The workspace {WORKSPACE} does not exist, or this login is not in it: choose another.",
         ),
         (
             TrelloApi,

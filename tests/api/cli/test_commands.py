@@ -92,6 +92,10 @@ def test_a_token_of_a_stack_that_is_down_starts_it_for_a_moment(sluice: Sluice, 
     kept = keys.read_text()
     assert sluice(*arguments).exit_code == 0
     assert keys.read_text() == kept
+    keys.unlink()
+    assert refusal(sluice(*arguments)).endswith(
+        f"\n{keys} is missing. Restore it from the backup; without it no stored credentials can be read."
+    )
     keys.write_text("gone")
     assert refusal(sluice(*arguments)).endswith(
         f"\n{keys} is damaged. Restore it: without it no stored credentials can be read."

@@ -16,13 +16,14 @@ import pytest
 from graphql import parse, validate
 
 from api.cli import demo_documents, demo_samples
-from api.cli.demo_client import Counts, Run
-from api.cli.demo_samples import running_sample
+from api.cli.demo_client import Client, Counts, Run
+from api.cli.demo_samples import CONSENT_TIP, Sample, running_sample, tips
 from api.cli.demo_summary import Result, broken_promises
 from api.cli.failures import CannotRun
 from api.sample_service import SampleBook
 from api.schema import schema
 from tests.api.cli.processes import are_running, descendants, open_directory, running, wait_until
+from tests.api.cli.refusals import Sluice
 
 DOCUMENTS = {
     name: document
@@ -158,9 +159,17 @@ def test_everybody_arrives_of_a_simulated_service_that_is_agreed_to_on_its_own_p
     assert said.endswith("All numbers hold.\n")
 
 
-def test_a_service_without_a_simulator_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CannotRun, match=r"invalid choice: 'fax' \(choose from 'asana'"):
-        running_sample("fax", tmp_path).__enter__()
+def test_a_service_without_a_sample_is_refused_before_anything_starts(sluice: Sluice, room: Path) -> None:
+    refused = sluice("demo", "--service", "fax")
+
+    said = " ".join(word for word in refused.stderr.split() if word != "│")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert said.startswith("Usage: sluice demo ")
+    assert (
+        "Invalid value for '--service': There is no sample of 'fax'. Services: asana, carddav, csv_url, "
+        "google_contacts, shopify, trello, woocommerce."
+    ) in said
+    assert list(room.iterdir()) == []
 
 
 def test_an_installed_package_tells_where_the_simulators_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +186,17 @@ def test_a_simulator_lets_things_happen_and_ends_with_the_demonstration(tmp_path
         assert sample.settings["SLUICE_SERVICE_ORIGINS"] == f"https://app.asana.com={sample.url}"
     with pytest.raises(httpx.ConnectError):
         httpx.get(sample.url, trust_env=False)
+
+
+@pytest.mark.parametrize(("ways", "told"), [(["OAUTH", "FORM"], True), (["FORM"], False)])
+def test_consent_is_recommended_only_where_the_server_can_take_it(ways: list[str], told: bool) -> None:
+    sample = Sample(service="asana", url="", credentials={}, criteria={}, settings={}, people=BOOK, hint="Try it.")
+    services = [{"key": "csv_url", "authorizations": []}, {"key": "asana", "authorizations": ways}]
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json={"data": {"services": services}}))
+    with httpx.Client(transport=transport, base_url="http://sluice.test") as http:
+        said = tips(Client(url="http://sluice.test", token="t", http=http), sample)
+
+    assert said.split("\n") == ["Try it.", *([CONSENT_TIP] if told else [])]
 
 
 def test_a_simulator_ends_with_the_program_that_started_it_even_if_that_is_killed(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """The settings that our own processes get."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from api.cli.environment import forget_settings
+from api.cli.environment import forget_settings, secret_keys
+from domain.errors import Misconfigured
 
 
 def test_what_is_only_shown_is_not_registered_at_real_services(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,3 +25,18 @@ def test_pages_that_may_reach_the_api_may_reach_what_is_only_shown(monkeypatch: 
     forget_settings()
 
     assert os.environ == {"SLUICE_CORS_ORIGINS": "http://localhost:5173"}
+
+
+def test_keys_are_made_once_and_only_where_there_is_no_database_yet(room: Path) -> None:
+    keys = secret_keys(room)
+    (room / "postgres").mkdir()
+    assert secret_keys(room) == keys
+
+    (room / "secret_keys").unlink()
+    with pytest.raises(Misconfigured) as refused:
+        secret_keys(room)
+
+    assert str(refused.value) == (
+        f"{room / 'secret_keys'} is missing. Restore it from the backup; without it no stored credentials can be read."
+    )
+    assert [path.name for path in room.iterdir()] == ["postgres"]

@@ -58,6 +58,15 @@ def test_the_keys_of_a_stack_of_its_own_are_rotated_in_its_file(sluice: Sluice, 
     assert (after.exit_code, after.stderr.splitlines()[1]) == (0, f"Encrypted 0 secrets with {ID}.")
 
 
+def test_the_keys_of_a_mistyped_directory_are_not_rotated_and_nothing_is_made_there(sluice: Sluice, room: Path) -> None:
+    refused = sluice("keys", "rotate", "--data", room / "date")
+
+    assert refusal(refused) == (
+        f"{room / 'date'} has no database. Name with --data the directory that `sluice up` keeps its data in."
+    )
+    assert list(room.iterdir()) == []
+
+
 async def hashing_key(url: str) -> bytes:
     await database.open_database(url)
     try:

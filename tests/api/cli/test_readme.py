@@ -113,9 +113,10 @@ def first_message(deployment: dict[str, str]) -> dict[str, Any]:
 def test_every_document_of_the_readme_is_valid() -> None:
     schema = build_schema((ROOT / "api/schema.graphql").read_text())
     written = [*DOCUMENTS, *re.findall(r'"""\n(query .*?)"""', SCRIPT, re.DOTALL)]
+    written += re.findall(r"```graphql\n(.*?)```", README, re.DOTALL)
     documents = [parse(document) for document in written]
 
-    assert [validate(schema, document) for document in documents] == [[], [], [], []]
+    assert [validate(schema, document) for document in documents] == [[], [], [], [], [], []]
     operations = [document.definitions[0] for document in documents]
     assert [
         operation.operation.value for operation in operations if isinstance(operation, OperationDefinitionNode)
@@ -123,5 +124,7 @@ def test_every_document_of_the_readme_is_valid() -> None:
         "query",
         "subscription",
         "mutation",
+        "query",
+        "query",
         "query",
     ]

@@ -31,10 +31,19 @@ def test_all_that_is_not_set_is_named_at_once(sluice: Sluice, command: str) -> N
     assert refusal(sluice(command, *arguments)) == f"{NO_DATABASE}\n{NO_REDIS}\n{NO_KEYS}"
 
 
-@pytest.mark.usefixtures("room")
-@pytest.mark.parametrize("arguments", [["migrate"], ["token", "create", "--account", "Acme"], ["keys", "rotate"]])
-def test_what_needs_the_database_alone_asks_for_it_alone(sluice: Sluice, arguments: list[str]) -> None:
-    assert refusal(sluice(*arguments)) == NO_DATABASE
+def test_what_needs_the_database_alone_asks_for_it_alone(sluice: Sluice) -> None:
+    assert refusal(sluice("migrate")) == NO_DATABASE
+
+
+@pytest.mark.parametrize("arguments", [["token", "create", "--account", "Acme"], ["keys", "rotate"]])
+def test_what_could_use_the_data_of_up_asks_for_it_too_and_makes_none(
+    sluice: Sluice, room: Path, arguments: list[str]
+) -> None:
+    assert refusal(sluice(*arguments)) == (
+        "SLUICE_DATABASE_URL is not set, and ./.sluice has no database. Name the directory of `sluice up` with "
+        "--data DIR, or set SLUICE_DATABASE_URL to postgres://user:password@host/name."
+    )
+    assert list(room.iterdir()) == []
 
 
 @pytest.mark.parametrize(
