@@ -158,7 +158,11 @@ async def _take_turns(
         turns_left -= 1
         reading = readings.popleft()
         turned = await _turn_or_react(ctx, claim, work, reading, readings, share=share)
-        cap_left = cap_left if turned.cap_left is None else turned.cap_left
+        if turned.cap_left is not None and turned.cap_left != cap_left:
+            cap_left = turned.cap_left
+            # A contact that one import made may be whom another one's ledger row waits for.
+            for other in readings:
+                other.settled = False
         if turned.again_at is not None:
             again_at.append(turned.again_at)
         if turned.ends_cycle:

@@ -61,15 +61,7 @@ def plan_rejected(item: Item, known: Known) -> Plan:
 
 def _keep_current(decision: Decision, known: Known) -> None:
     """Let the next record see what this one does."""
-    external_id = decision.item.external_id
-    entry = known.entries.get(external_id)
-    holds = decision.email_key if decision.state is LINKED else None
-    if entry is not None and entry.email_key not in (None, holds) and (entry.state is LINKED or entry.due):
-        if known.holders.get(entry.email_key) == external_id:
-            del known.holders[entry.email_key]
-        known.released[external_id] = entry.email_key
-    if holds is not None:
-        known.holders[holds] = external_id
+    _keep_addresses(decision, known)
     contact, change = decision.contact, decision.change
     if contact is None:
         return
@@ -86,6 +78,20 @@ def _keep_current(decision: Decision, known: Known) -> None:
     if change.lists or change.tags:
         known.targets |= {(contact.id, LIST, list_id) for list_id, _ in change.lists}
         known.targets |= {(contact.id, TAG, tag_id) for tag_id in change.tags}
+
+
+def _keep_addresses(decision: Decision, known: Known) -> None:
+    external_id = decision.item.external_id
+    entry = known.entries.get(external_id)
+    holds = decision.email_key if decision.state is LINKED else None
+    if entry is not None and entry.email_key not in (None, holds) and (entry.state is LINKED or entry.due):
+        if known.holders.get(entry.email_key) == external_id:
+            del known.holders[entry.email_key]
+        known.released[external_id] = entry.email_key
+    if holds is not None:
+        known.holders[holds] = external_id
+    if decision.gone_key is not None:
+        known.tombstones.add(decision.gone_key)
 
 
 def _move(contact: Draft, email_key: str, known: Known) -> None:

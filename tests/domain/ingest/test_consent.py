@@ -351,3 +351,13 @@ async def test_who_comes_to_an_address_in_the_page_in_which_it_is_left_is_on_no_
         "ann@a.example": ContactStatus.UNSUBSCRIBED,
         "bob@a.example": ContactStatus.ACTIVE,
     }
+
+
+async def test_an_address_that_somebody_deleted_here_has_now_is_nobody_elses_in_the_same_page(source: Source) -> None:
+    await source.send(record("1", "ann@a.example"))
+    await contacts.delete(undoing.viewer(source), (await Contact.get()).id, queue=RecordingQueue())
+
+    await source.send(record("1", "ann@b.example"), record("2", "ann@b.example"))
+
+    assert await source.ledger() == {"1": ("SKIPPED", "DELETED_HERE"), "2": ("SKIPPED", "DELETED_HERE")}
+    assert await Contact.all().count() == 0
