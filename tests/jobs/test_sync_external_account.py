@@ -7,17 +7,19 @@ from uuid import UUID
 
 import pytest
 
+from connectors.base import Page
 from domain import automatic_imports, cycle, database, external_accounts, import_runs
 from domain.account import Viewer
 from domain.enums import ImportState, RunState, RunStop, RunTrigger
 from domain.events import RunChanged
 from domain.import_inputs import ImportChanges
 from domain.models import AutomaticImport, Contact, ExternalAccount, PlanTier
+from domain.records import SourceConsent
 from jobs import sync_external_account
 from jobs.catalogue import ConnectorCatalogue
 from tests.configuration import Configure
 from tests.fakes import FakeCatalogue, RecordingQueue
-from tests.jobs.scripted import RecordedEvents, Stage, page
+from tests.jobs.scripted import RecordedEvents, Stage, page, record
 
 
 def viewer(stage: Stage) -> Viewer:
@@ -333,3 +335,23 @@ async def test_a_page_that_asks_to_wait_is_asked_again_then(stage: Stage) -> Non
 
     assert (waiting.state, waiting.waiting_until) == (RunState.WAITING_FOR_SERVICE, account.next_cycle_at)
     assert [(run.state, run.read_count) for run in await stage.runs(import_id)] == [(RunState.COMPLETED, 2)]
+
+
+async def test_who_waits_for_a_contact_that_another_import_just_made_comes_before_anything_new(stage: Stage) -> None:
+    await PlanTier.all().update(contact_limit=0)
+    await stage.add_import(script="first")
+    second = await stage.add_import(page("bob"), script="second")
+    await stage.cycle()
+    unconfirmed = record("1", "bob@example.com", consent=SourceConsent.PENDING)
+    stage.scripts.steps["first"] = [Page(records=[unconfirmed], checkpoint={"at": 1})]
+    stage.scripts.steps["second"] = [Page(records=[record("bob", phone="2")], checkpoint={"at": 2})]
+    await stage.next_window()
+
+    await stage.cycle()
+
+    assert [(run.read_count, run.waiting_count, run.updated_count) for run in await stage.runs(second)] == [
+        (1, 1, 0),
+        # Linked as it waited, which changes nothing, then read.
+        (2, 0, 1),
+    ]
+    assert await emails() == ["bob@example.com"]
