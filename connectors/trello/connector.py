@@ -43,7 +43,8 @@ REFUSED = (401, 403, 404)
 
 NOTICE = (
     "Trello shows e-mail addresses only for yourself and for people whose accounts your organization manages. "
-    "Members without a visible address are read but skipped (NO_EMAIL)."
+    "Members without a visible address are read but skipped (NO_EMAIL). "
+    f"One import reads at most {MOST_LISTINGS} workspaces and boards."
 )
 
 
