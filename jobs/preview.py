@@ -56,7 +56,8 @@ async def preview(ctx: Context, task: Task) -> bool | timedelta:
 
 
 async def _read(ctx: Context, task: Task, source: Source, service: Service) -> bool | timedelta:
-    forecast = await previews.begin(source, unstable_ids=service.unstable_ids, progress=task.progress)
+    unstable = {key for key, each in ctx["services"].items() if each.unstable_ids}
+    forecast = await previews.begin(source, unstable_services=unstable, progress=task.progress)
     before = forecast.tally.records
     async with ctx["open_client"]() as client:
         try:
@@ -79,6 +80,7 @@ async def _read(ctx: Context, task: Task, source: Source, service: Service) -> b
             failures = 1 if forecast.tally.records > before else task.progress.get("failures", 0) + 1
             return await _react(task, forecast, failed.error, failures)
     if goes_on is False:
+        await forecast.finish()
         await previews.complete(task, forecast.result())
         return False
     if isinstance(goes_on, timedelta):
@@ -105,6 +107,8 @@ async def _take_pages(task: Task, connector: Connector, forecast: Forecast) -> b
                     checkpoint=page.checkpoint,
                     fields=page.fields,
                     deleted_ids=page.deleted_ids,
+                    sweep=page.sweep,
+                    complete=page.complete,
                     remaining=page.remaining,
                 )
             )

@@ -1,17 +1,21 @@
 """What an automatic import would do, found out by reading without writing (R21).
 
-requests: what is asked for, and what it came to · imagined: the ledger and the contacts as they would be · tally,
-effect: what that adds up to, for the contact limit and for the cap · forecast: page after page, exact as far as memory
-goes · filling: the preview's row, step by step.
+requests: what is asked for · shown: what it came to · imagined: the ledger and the contacts as they would be · line,
+draining: who waits for room, and comes first · deletions: who counts as deleted · tally, effect: what that adds up to ·
+forecast: page after page, exact as far as memory goes · kept, filling: the task's progress and the preview's row.
 """
 
+from domain.previews.deletions import Deletions
 from domain.previews.filling import GIVEN_UP, Source, complete, fail, fail_given_up, keep, open_source, tell
 from domain.previews.forecast import Forecast, begin
-from domain.previews.requests import ImportPreviewRow, LimitEffect, PreviewRequest, by_ids, request
+from domain.previews.requests import PreviewRequest, request
+from domain.previews.shown import ForeseenReview, ImportPreviewRow, LimitEffect, by_ids
 
 __all__ = [
     "GIVEN_UP",
+    "Deletions",
     "Forecast",
+    "ForeseenReview",
     "ImportPreviewRow",
     "LimitEffect",
     "PreviewRequest",

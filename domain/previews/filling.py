@@ -11,12 +11,11 @@ from uuid_utils.compat import uuid7
 
 from domain import background_tasks, database
 from domain.background_tasks import Task
-from domain.cap import cap_usage
+from domain.cap import cap_usage, pace
 from domain.credentials import key_ring
 from domain.database import Connection
-from domain.enums import OverwritePolicy, TaskState
+from domain.enums import DeletionPolicy, OverwritePolicy, TaskState
 from domain.errors import LeaseLost
-from domain.previews.effect import pace
 from domain.settings import settings
 
 GIVEN_UP = "The preview failed again and again on our side. Ask for a new one later; the server's log has the details."
@@ -39,6 +38,8 @@ class Source:
     tag_ids: Sequence[UUID]
     name_policy: OverwritePolicy
     phone_policy: OverwritePolicy
+    deletion_policy: DeletionPolicy
+    deletion_tag_id: UUID | None
     starts_over: bool
     credentials: Mapping[str, Any] | None = field(repr=False)
     not_before: datetime | None
@@ -67,6 +68,8 @@ async def open_source(task: Task) -> Source | None:
         tag_ids=[UUID(tag_id) for tag_id in wanted["tag_ids"]],
         name_policy=OverwritePolicy(wanted["name_policy"]),
         phone_policy=OverwritePolicy(wanted["phone_policy"]),
+        deletion_policy=DeletionPolicy(wanted.get("deletion_policy", DeletionPolicy.KEEP)),
+        deletion_tag_id=UUID(tag_id) if (tag_id := wanted.get("deletion_tag_id")) else None,
         starts_over=wanted["starts_over"],
         credentials=orjson.loads(key_ring().unseal(sealed, row=row["id"])) if sealed is not None else None,
         not_before=row["not_before"],
@@ -105,7 +108,7 @@ async def complete(task: Task, result: Mapping[str, Any]) -> None:
             task.account_id, task.subject,
         )  # fmt: skip
         cap = cap_usage(external_account["window_used"], external_account["window_ends_at"])
-        expected = pace(result["cost"], cap, now=datetime.now(UTC))
+        expected = pace(result["cost"], cap, begins_at=datetime.now(UTC))
         whole = dict(result) | {"cycles": expected.cycles, "expected_finish_at": expected.expected_finish_at}
         await _end(connection, task, TaskState.COMPLETED, result=whole)
 

@@ -4,56 +4,60 @@ A task that is handed over keeps the records that were read so far, not what was
 enough, and decided again in a moment.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-import orjson
 
 from domain import database, fields
 from domain.credentials import key_ring
-from domain.enums import DeletionPolicy
-from domain.fields import FieldToMake
 from domain.ingest import Incoming
-from domain.ingest.items import Item, distinct, item_of, seen_values, sighting_of, storable_id
+from domain.ingest.decisions import Plan
+from domain.ingest.guard import Guard, ReviewNeeded
+from domain.ingest.items import distinct, item_of, seen_values, sighting_of, storable_id
 from domain.ingest.known import Known
 from domain.ingest.rules import Rules
 from domain.ingest.storing import MAX_RECORDS
+from domain.previews.deletions import Deletions, Sweep, act, conclude, load_sweep
+from domain.previews.draining import add_others, drain
 from domain.previews.effect import Standing, standing
 from domain.previews.filling import Source
-from domain.previews.imagined import Imagined, decide, decide_due, delete, learn_due
+from domain.previews.imagined import Imagined, decide, decide_due, learn_due
+from domain.previews.kept import EXACT_RECORDS, ReadPage, made_of, made_to_json, page_of, page_to_json
+from domain.previews.line import Line, load_line
 from domain.previews.tally import Tally
-from domain.records import FieldSpec, FieldType
 from domain.turns import Turn
-
-EXACT_RECORDS = 10_000
-"""So many are remembered, so that what one record does to another is known."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadPage:
-    """A page in the form that is decided, and kept."""
-
-    items: Sequence[Item]
-    deleted_ids: Sequence[str]
-    specs: Mapping[str, FieldSpec]
 
 
 @dataclass(slots=True, kw_only=True)
 class Forecast:
     """What is known so far. `pages` is what a hand-over keeps; none once it `is_estimate`.
 
-    `remaining`: how many records are still to come, where the service tells. `is_over`: nothing more need be read.
+    `waiting` are in line before anything is read; `others` are the other imports whose they are. `reviews` is what the
+    run would stop for; all else is as if somebody approved. `remaining`: how many records are still to come, where the
+    service tells. `is_over`: nothing more need be read.
     """
 
     imagined: Imagined
+    others: Sequence[Imagined]
     standing: Standing
+    waiting: int
+    sweep: Sweep
+    deletions: Deletions = field(default_factory=Deletions)
+    guard: Guard = field(default_factory=Guard)
+    reviews: list[Mapping[str, Any]] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     pages: list[ReadPage] = field(default_factory=list)
     checkpoint: Mapping[str, Any] | None = None
     remaining: int | None = None
     is_estimate: bool = False
     is_over: bool = False
+
+    async def begin(self) -> None:
+        """What comes before anything is read: who waits already, what is known to be deleted, what is due."""
+        await drain(self.imagined, self.others)
+        await self._act()
+        await learn_due(self.imagined)
+        await self._settle()
 
     async def take(self, page: Incoming) -> None:
         """Decide the next page. Beyond the records that are remembered, either the rest is estimated, or each page."""
@@ -64,50 +68,91 @@ class Forecast:
             items=items,
             deleted_ids=[storable_id(external_id) for external_id in page.deleted_ids],
             specs={key: page.fields[key] for key in seen_values(items)},
+            sweep=page.sweep,
+            complete=page.complete,
         )
-        await self._decide(read)
+        await self.decide(read)
         self.checkpoint, self.remaining = page.checkpoint, page.remaining
         if not self.is_estimate:
             self.pages.append(read)
             if self.remaining and self.tally.records >= EXACT_RECORDS:
                 self.is_estimate = self.is_over = True
 
-    async def _decide(self, page: ReadPage) -> None:
+    async def decide(self, page: ReadPage) -> None:
+        """Decide a page as it was read."""
         rest = page.items
         self.tally.records += len(rest)
         while rest:
             await self._settle()
             chunk = distinct(rest[:MAX_RECORDS])
-            self.tally += await decide(self.imagined, chunk, page.specs)
+            decided = await decide(self.imagined, chunk, page.specs)
+            self._judge(decided)
+            self.tally += decided
+            if not page.sweep and not self.is_estimate:
+                self.sweep.add(each.item.external_id for each in decided.decisions if each.entry is None)
             rest = rest[len(chunk) :]
         if self.is_estimate:
             self.imagined.forget()
-            return
-        # In the transaction of the page's last records: what is due by then is settled after it.
-        if page.deleted_ids:
-            await delete(self.imagined, page.deleted_ids)
-        await self._settle()
+        else:
+            await self._complete(page)
+
+    async def finish(self) -> None:
+        """All is read: what is due is settled, and the room that the import made goes to those in line."""
+        if not self.is_estimate:
+            await self._settle()
+        await drain(self.imagined, self.others)
 
     async def _settle(self) -> None:
         while (decided := await decide_due(self.imagined, limit=MAX_RECORDS)) is not None:
             self.tally += decided
 
+    async def _act(self) -> None:
+        while await act(self.imagined, self.sweep, self.deletions):
+            pass
+
+    async def _complete(self, page: ReadPage) -> None:
+        """In the transaction of the page's last records, and behind it: what is due by then is settled after that."""
+        if page.sweep:
+            self.sweep.saw(item.external_id for item in page.items)
+        if page.deleted_ids:
+            self.sweep.confirmed.update(page.deleted_ids)
+            await act(self.imagined, self.sweep, self.deletions)
+        if page.complete and (review := await conclude(self.imagined, self.sweep, self.deletions)):
+            self._keep_review(review)
+        await self._act()
+        await self._settle()
+
+    def _judge(self, decided: Plan) -> None:
+        """The run would stop before these records, where they are an accident; approved, it goes on to its end."""
+        try:
+            self.guard.check(decided, self.imagined.known)
+        except ReviewNeeded as needed:
+            self._keep_review(needed.review)
+            self.guard.approved = True
+
+    def _keep_review(self, review: Mapping[str, Any]) -> None:
+        # Its examples are values of contacts, which are kept in one place only.
+        figures = {name: value for name, value in review.items() if name != "examples"}
+        self.reviews.append(figures | {"read": self.tally.counts.total()})
+
     def _go_on_without_memory(self) -> None:
         self.is_estimate = True
+        self.sweep = Sweep(confirmed=set(), is_first=False, is_told=False)
         self.pages.clear()
         self.imagined.forget()
 
     def result(self) -> dict[str, Any]:
         """What the import would do with what was read, or with all that there is; JSON, as the preview keeps it."""
-        account, tally = self.standing, self.tally
+        account, tally, line = self.standing, self.tally, self.imagined.line
         if self.is_estimate and self.remaining:
-            room = max(0, account.free - account.waiting)
-            tally = tally.extrapolated(self.remaining, room=room)
-        active_after = account.active + tally.active_delta
+            tally = tally.extrapolated(self.remaining, room=max(0, line.limit - account.active - self.waiting))
+        active_after = line.active + tally.active_delta - self.tally.active_delta
+        is_told = self.sweep.is_told and not self.is_estimate
         return tally.to_json() | {
             "records": self.tally.records,
             "remaining": self.remaining,
             "is_estimate": self.is_estimate,
+            "cost": tally.cost + line.cost,
             "fields": [
                 {"title": fields.stored_title(made.spec), "type": made.spec.type, "tag": made.tag}
                 for made in self.imagined.made.values()
@@ -116,24 +161,32 @@ class Forecast:
             "active": account.active,
             "active_after": active_after,
             "limit": account.limit_for(active_after),
+            "waiting_before": self.waiting,
+            "let_in": line.let_in,
+            "reviews": self.reviews,
+            "deletions": self.deletions.to_json() if is_told else None,
         }
 
     def progress(self) -> dict[str, Any]:
         """What the task needs to go on from here, as JSON."""
         progress: dict[str, Any] = {"checkpoint": self.checkpoint, "remaining": self.remaining}
         if not self.is_estimate:
-            return progress | {"pages": [_page_to_json(page) for page in self.pages]}
-        imagined = self.imagined
+            return progress | {"pages": [page_to_json(page) for page in self.pages]}
         return progress | {
             "tally": self.tally.to_json(),
-            "made": [_made_to_json(made) for made in imagined.made.values()],
-            "free": imagined.free,
-            "ahead": imagined.ahead,
+            "made": [made_to_json(made) for made in self.imagined.made.values()],
+            "line": self.imagined.line.to_json(),
+            "waiting": self.waiting,
+            "guard": self.guard.to_json(),
+            "reviews": self.reviews,
         }
 
 
-async def begin(source: Source, *, unstable_ids: bool, progress: Mapping[str, Any]) -> Forecast:
-    """The forecast for `source`, as far as the task's `progress` had come."""
+async def begin(source: Source, *, unstable_services: Collection[str], progress: Mapping[str, Any]) -> Forecast:
+    """The forecast for `source`, as far as the task's `progress` had come.
+
+    `unstable_services` re-use external ids.
+    """
     turn = Turn(
         account_id=source.account_id,
         external_account_id=source.external_account_id,
@@ -141,22 +194,27 @@ async def begin(source: Source, *, unstable_ids: bool, progress: Mapping[str, An
         automatic_import_id=source.automatic_import_id,
         revision=0,
         service=source.service,
-        unstable_ids=unstable_ids,
+        unstable_ids=source.service in unstable_services,
     )
+    starts_over = source.starts_over
     async with database.transaction() as connection:
-        account = await standing(connection, turn, starts_over=source.starts_over)
+        account = await standing(connection, turn.account_id)
         sealed = await connection.fetchval("SELECT email_hash_key FROM account WHERE id = $1", turn.account_id)
+        line = await load_line(
+            connection, turn, active=account.active, limit=account.limits[-1], starts_over=starts_over
+        )
+        sweep = await load_sweep(connection, turn, starts_over=starts_over)
     rules = _rules(source, turn, hash_key=key_ring().unseal(sealed, row=turn.account_id))
-    known_fields = await fields.load(turn.account_id, turn.service)
     imagined = Imagined(
         turn=turn,
-        known=Known(rules=rules, entries={}, siblings={}, fields=known_fields),
-        starts_over=source.starts_over,
+        known=Known(rules=rules, entries={}, siblings={}, fields=await fields.load(turn.account_id, turn.service)),
+        line=line,
+        reading=replace(rules, tag_ids=[*rules.tag_ids, *([source.deletion_tag_id] if source.deletion_tag_id else [])]),
+        starts_over=starts_over,
         tags=await fields.tags(turn.account_id),
-        free=account.free,
-        ahead=account.waiting,
     )
-    forecast = Forecast(imagined=imagined, standing=account)
+    others = await add_others(imagined, unstable_services=unstable_services)
+    forecast = Forecast(imagined=imagined, others=others, standing=account, waiting=line.ahead, sweep=sweep)
     await _go_on(forecast, progress)
     return forecast
 
@@ -172,8 +230,8 @@ def _rules(source: Source, turn: Turn, *, hash_key: bytes) -> Rules:
         tag_ids=source.tag_ids,
         window_used=0,
         unstable_ids=turn.unstable_ids,
-        deletion_policy=DeletionPolicy.KEEP,
-        deletion_tag_id=None,
+        deletion_policy=source.deletion_policy,
+        deletion_tag_id=source.deletion_tag_id,
         guard={},
     )
 
@@ -182,58 +240,18 @@ async def _go_on(forecast: Forecast, progress: Mapping[str, Any]) -> None:
     imagined = forecast.imagined
     forecast.checkpoint, forecast.remaining = progress.get("checkpoint"), progress.get("remaining")
     if "tally" in progress:
-        forecast.is_estimate = True
-        forecast.tally = Tally.of(progress["tally"])
-        imagined.free, imagined.ahead = progress["free"], progress["ahead"]
-        made = [_made_of(stored) for stored in progress["made"]]
+        imagined.forget()
+        imagined.line = Line.of(progress["line"], limit=imagined.line.limit)
+        forecast.is_estimate, forecast.waiting = True, progress["waiting"]
+        forecast.tally, forecast.guard = Tally.of(progress["tally"]), Guard.of(progress["guard"])
+        forecast.reviews = list(progress["reviews"])
+        made = [made_of(stored) for stored in progress["made"]]
         imagined.made = {each.spec.key: each for each in made}
         imagined.tags |= {each.tag for each in made if each.tag}
         imagined.known.fields = fields.with_made(imagined.known.fields, made)
         return
-    await learn_due(imagined)
+    await forecast.begin()
     for stored in progress.get("pages", ()):
-        page = _page_of(stored)
-        await forecast._decide(page)
+        page = page_of(stored)
+        await forecast.decide(page)
         forecast.pages.append(page)
-
-
-def _page_to_json(page: ReadPage) -> dict[str, Any]:
-    return {
-        "items": [[item.external_id, item.json, item.digest.hex(), item.rejected] for item in page.items],
-        "deleted_ids": list(page.deleted_ids),
-        "specs": [_spec_to_json(spec) for spec in page.specs.values()],
-    }
-
-
-def _page_of(stored: Mapping[str, Any]) -> ReadPage:
-    specs = [_spec_of(each) for each in stored["specs"]]
-    return ReadPage(
-        items=[
-            Item(
-                external_id=external_id,
-                snapshot=orjson.loads(record),
-                json=record,
-                digest=bytes.fromhex(digest),
-                rejected=rejected,
-            )
-            for external_id, record, digest, rejected in stored["items"]
-        ],
-        deleted_ids=stored["deleted_ids"],
-        specs={spec.key: spec for spec in specs},
-    )
-
-
-def _spec_to_json(spec: FieldSpec) -> dict[str, Any]:
-    return {"key": spec.key, "title": fields.stored_title(spec), "type": spec.type, "open_ended": spec.open_ended}
-
-
-def _spec_of(stored: Mapping[str, Any]) -> FieldSpec:
-    return FieldSpec(**(dict(stored) | {"type": FieldType(stored["type"])}))
-
-
-def _made_to_json(made: FieldToMake) -> dict[str, Any]:
-    return {"spec": _spec_to_json(made.spec), "tag": made.tag, "first_seen_in": made.first_seen_in}
-
-
-def _made_of(stored: Mapping[str, Any]) -> FieldToMake:
-    return FieldToMake(spec=_spec_of(stored["spec"]), tag=stored["tag"], first_seen_in=stored["first_seen_in"])

@@ -25,7 +25,9 @@ SHOW = """query ($id: ID!) { importPreview(id: $id) {
     state waitingUntil recordsRead remaining isEstimate cycles finishedAt
     counts { read created updated unchanged skipped waiting failed protected }
     reasons { outcome code count } fieldsToCreate { title type personalizationTag serviceKey }
-    contactLimit { active activeAfter limit waiting } examples { externalId email outcome code notes }
+    contactLimit { active activeAfter limit waiting waitingBefore letIn }
+    reviews { kind read known affected blanked addressChanged consentLowered missing }
+    deletions { deleted unsubscribed tagged missing } examples { externalId email outcome code notes }
     error { code message }
 } }"""
 VIP = FieldSpec(key="vip", title="VIP", type=FieldType.BOOLEAN)
@@ -66,6 +68,8 @@ async def test_a_preview_is_asked_for_and_filled_later(
         listIds=[global_id("ContactList", news.id)],
         tagIds=[global_id("Tag", vip.id)],
         namePolicy="IF_EMPTY",
+        deletionPolicy="TAG",
+        deletionTagId=global_id("Tag", vip.id),
     )
 
     preview = await ImportPreview.get()
@@ -87,6 +91,8 @@ async def test_a_preview_is_asked_for_and_filled_later(
         "tag_ids": [str(vip.id)],
         "name_policy": "IF_EMPTY",
         "phone_policy": "ALWAYS",
+        "deletion_policy": "TAG",
+        "deletion_tag_id": str(vip.id),
         "starts_over": False,
     }
     [task] = await BackgroundTask.all()
@@ -98,7 +104,13 @@ async def test_an_edit_takes_what_is_left_out_from_the_import(
 ) -> None:
     news, vip = await make_list(client.account_id), await make_tag(client.account_id)
     edited = await make_import(
-        external_account, criteria={"group": "1"}, contact_list=news, tag=vip, phone_policy="IF_EMPTY"
+        external_account,
+        criteria={"group": "1"},
+        contact_list=news,
+        tag=vip,
+        phone_policy="IF_EMPTY",
+        deletion_policy="TAG",
+        deletion_tag_id=vip.id,
     )
     import_id = global_id("AutomaticImport", edited.id)
 
@@ -114,6 +126,8 @@ async def test_an_edit_takes_what_is_left_out_from_the_import(
         "tag_ids": [str(vip.id)],
         "name_policy": "ALWAYS",
         "phone_policy": "IF_EMPTY",
+        "deletion_policy": "TAG",
+        "deletion_tag_id": str(vip.id),
         "starts_over": False,
     }
     assert (changed.input["list_ids"], changed.input["starts_over"]) == ([str(news.id)], True)
@@ -197,7 +211,11 @@ async def test_a_finished_preview_tells_everything(client: Client, external_acco
         "fieldsToCreate": [
             {"title": "VIP", "type": "BOOLEAN", "personalizationTag": "SAMPLE_VIP", "serviceKey": "sample"}
         ],
-        "contactLimit": {"active": 0, "activeAfter": 1, "limit": 10_000, "waiting": 0},
+        "contactLimit": {
+            "active": 0, "activeAfter": 1, "limit": 10_000, "waiting": 0, "waitingBefore": 0, "letIn": 0,
+        },
+        "reviews": [],
+        "deletions": {"deleted": 0, "unsubscribed": 0, "tagged": 0, "missing": 0},
         "examples": [
             {"externalId": "1", "email": "1@example.com", "outcome": "CREATED", "code": None, "notes": []},
             {"externalId": "2", "email": None, "outcome": "SKIPPED", "code": "NO_EMAIL", "notes": []},

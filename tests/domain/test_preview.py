@@ -4,7 +4,7 @@ import gc
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -15,18 +15,14 @@ from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
 from domain import database, fields, previews
-from domain.cap import CapUsage
-from domain.enums import Outcome, OutcomeCode, OverwritePolicy
+from domain.enums import DeletionPolicy, Outcome, OutcomeCode, OverwritePolicy
 from domain.ingest import Incoming
 from domain.previews import Forecast
-from domain.previews.effect import pace
 from domain.previews.filling import Source as PreviewSource
 from domain.previews.tally import CREATED, WAITING, Tally
 from domain.records import FieldSpec, FieldType
 from tests.configuration import Configure
 from tests.domain.source import FIELDS, Source, record
-
-NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def of(source: Source) -> PreviewSource:
@@ -41,6 +37,8 @@ def of(source: Source) -> PreviewSource:
         tag_ids=[],
         name_policy=OverwritePolicy.ALWAYS,
         phone_policy=OverwritePolicy.ALWAYS,
+        deletion_policy=DeletionPolicy.KEEP,
+        deletion_tag_id=None,
         starts_over=False,
         credentials={},
         not_before=None,
@@ -48,7 +46,7 @@ def of(source: Source) -> PreviewSource:
 
 
 async def begin(source: Source, progress: Mapping[str, Any] | None = None) -> Forecast:
-    return await previews.begin(of(source), unstable_ids=False, progress=progress or {})
+    return await previews.begin(of(source), unstable_services=(), progress=progress or {})
 
 
 def people(start: int, count: int = 500, *, remaining: int | None = None) -> Incoming:
@@ -152,28 +150,52 @@ async def test_another_worker_goes_on_as_if_it_had_begun(source: Source, pages: 
     ]
 
 
-@pytest.mark.parametrize(
-    ("cost", "used", "opened", "cycles", "finish"),
-    [
-        (0, 0, True, 1, timedelta()),
-        (400, 100, True, 1, timedelta()),
-        (401, 100, True, 2, timedelta(minutes=10)),
-        (901, 100, True, 3, timedelta(minutes=40)),
-        (500, 500, True, 1, timedelta(minutes=10)),
-        (501, 500, True, 2, timedelta(minutes=40)),
-        (500, 0, False, 1, timedelta()),
-        (1_001, 0, False, 3, timedelta(minutes=60)),
-    ],
-)
-def test_what_is_left_of_the_cap_goes_first_and_whole_caps_follow(
-    configure: Configure, cost: int, used: int, opened: bool, cycles: int, finish: timedelta
+async def test_another_worker_knows_who_waits_who_is_gone_and_what_the_run_would_stop_for(
+    source: Source, configure: Configure
 ) -> None:
-    configure(cycle_seconds=1800)
-    cap = CapUsage(limit=500, used=used, window_ends_at=NOW + timedelta(minutes=10) if opened else None)
+    configure(review_changed_count=1, review_missing_count=1)
+    known = [record(name, values={"vip": True}) for name in "abcdefg"]
+    await source.send(*known, complete=True)
+    await source.send(*known[:-1], complete=True)
+    await database.fetch("UPDATE plan_tier SET contact_limit = 7")
+    await source.send(record("waits"))
+    await database.fetch("UPDATE plan_tier SET contact_limit = 8")
+    wanted = replace(of(source), automatic_import_id=source.automatic_import_id)
+    one = await previews.begin(wanted, unstable_services=(), progress={})
+    blanked = [record(name, values={"vip": None}) for name in "abc"]
+    await one.take(Incoming(records=blanked, checkpoint={}, fields=FIELDS, sweep=True))
 
-    expected = pace(cost, cap, now=NOW)
+    progress = orjson.loads(orjson.dumps(one.progress()))
+    other = await previews.begin(wanted, unstable_services=(), progress=progress)
+    last = Incoming(records=[], checkpoint={}, deleted_ids=["d"], sweep=True, complete=True)
+    for each in (one, other):
+        await each.take(last)
+        await each.finish()
 
-    assert (expected.cycles, expected.expected_finish_at) == (cycles, NOW + finish)
+    result = one.result()
+    assert other.result() == result
+    assert [(each["kind"], each["affected"]) for each in result["reviews"]] == [("CHANGES", 3), ("MISSING", 3)]
+    assert result["deletions"] == {"deleted": 2, "unsubscribed": 0, "tagged": 0, "missing": 3}
+    assert (result["waiting_before"], result["let_in"], result["active_after"]) == (1, 1, 8)
+
+
+async def test_an_estimate_knows_how_many_wait_and_tells_nothing_of_deletions(source: Source) -> None:
+    await database.fetch("UPDATE plan_tier SET contact_limit = 2")
+    await source.send(record("x"), record("y"), record("waits"))
+    await database.fetch("UPDATE plan_tier SET contact_limit = 9000")
+    one = await begin(source)
+    for start in range(0, 10_500, 500):
+        await one.take(people(start))
+
+    other = await begin(source, orjson.loads(orjson.dumps(one.progress())))
+    for each in (one, other):
+        await each.finish()
+
+    result = one.result()
+    assert other.result() == result
+    assert (result["is_estimate"], result["deletions"]) == (True, None)
+    assert (result["waiting_before"], result["let_in"], result["active_after"]) == (1, 1, 9_000)
+    assert result["cost"] == 1 + 8_997
 
 
 @given(

@@ -16,16 +16,25 @@ from connectors.base import (
     TransientError,
     UnexpectedResponseError,
 )
-from domain import contacts, database, previews
+from domain import automatic_imports, contacts, database, previews
 from domain.account import Viewer
-from domain.enums import ContactStatus, Outcome, OutcomeCode, OverwritePolicy, TaskKind, TaskState
-from domain.models import Account, BackgroundTask, ExternalAccount
-from domain.previews import ImportPreviewRow, LimitEffect, PreviewRequest
+from domain.enums import (
+    ContactStatus,
+    DeletionPolicy,
+    Outcome,
+    OutcomeCode,
+    OverwritePolicy,
+    ReviewKind,
+    TaskKind,
+    TaskState,
+)
+from domain.models import Account, BackgroundTask, Contact, ExternalAccount
+from domain.previews import Deletions, ForeseenReview, ImportPreviewRow, LimitEffect, PreviewRequest
 from domain.records import FieldSpec, FieldType, SourceConsent
 from jobs.catalogue import ConnectorCatalogue
 from tests.configuration import Configure
-from tests.factories import make_contact, rows_of
-from tests.jobs.scripted import Stage, Step, page, record
+from tests.factories import make_contact, make_tag, rows_of
+from tests.jobs.scripted import Stage, Step, make_stage, page, record
 
 VIP = FieldSpec(key="vip", title="VIP", type=FieldType.BOOLEAN)
 
@@ -82,8 +91,12 @@ async def test_a_preview_tells_what_an_import_would_do(stage: Stage) -> None:
 
 
 async def test_a_preview_writes_nothing_but_itself(stage: Stage) -> None:
-    await stage.add_import(page("1", "2"), script="earlier")
+    await limit_to(2)
+    import_id = await stage.add_import(
+        page("1", "2", "5", sweep=True, complete=True), script="main", deletion_policy=DeletionPolicy.UNSUBSCRIBE
+    )
     await stage.cycle()
+    await limit_to(3)
     before = await rows_of(stage.account_id)
     records = [
         record("1", first_name="Ann"),
@@ -91,9 +104,15 @@ async def test_a_preview_writes_nothing_but_itself(stage: Stage) -> None:
         record("4", consent=SourceConsent.DENIED),
     ]
 
-    preview_id = await ask(stage, Page(records=records, checkpoint={"at": 1}, fields={"vip": VIP}))
+    whole = Page(
+        records=records, checkpoint={"at": 1}, fields={"vip": VIP}, deleted_ids=["1"], sweep=True, complete=True
+    )
+    preview_id = await ask(stage, whole, automatic_import_id=import_id)
     await stage.work()
 
+    preview = await shown(stage, preview_id)
+    assert preview.limit is not None
+    assert (preview.limit.let_in, preview.deletions) == (2, Deletions(deleted=1, unsubscribed=1, missing=2))
     after = await rows_of(stage.account_id)
     assert (await shown(stage, preview_id)).state is TaskState.COMPLETED
     assert {table for table in before if before[table] != after[table]} == {"background_task", "import_preview"}
@@ -347,7 +366,197 @@ async def test_the_cap_and_the_limit_tell_how_long_it_takes_and_who_waits(stage:
     preview = await shown(stage, preview_id)
     # One is written in this window, then three, three, and the last.
     assert (preview.cycles, preview.expected_finish_at) == (4, ends + timedelta(minutes=20))
-    assert preview.limit == LimitEffect(active=0, active_after=8, limit=8, waiting=2)
+    assert preview.limit == LimitEffect(active=0, active_after=8, limit=8, waiting=2, waiting_before=0, let_in=0)
+
+
+NOTE = FieldSpec(key="note", title="Note", type=FieldType.TEXT)
+
+
+async def test_a_preview_tells_what_the_run_would_stop_for_and_what_it_comes_to_once_approved(
+    stage: Stage, configure: Configure
+) -> None:
+    configure(review_changed_count=2, review_changed_percent=50)
+    names = "abcdef"
+    before = [record(name, values={"note": "n"}) for name in names]
+    import_id = await stage.add_import(Page(records=before, checkpoint={"at": 1}, fields={"note": NOTE}))
+    await stage.cycle()
+    after = [record(name, values={"note": None}) for name in names]
+
+    preview_id = await ask(
+        stage,
+        Page(records=after[:2], checkpoint={"at": 1}, fields={"note": NOTE}),
+        Page(records=after[2:], checkpoint={"at": 2}, fields={"note": NOTE}),
+        automatic_import_id=import_id,
+    )
+    await stage.work()
+
+    preview = await shown(stage, preview_id)
+    # The first page alone is no accident yet.
+    assert preview.reviews == [
+        ForeseenReview(
+            kind=ReviewKind.CHANGES, read=2, known=6, affected=6, blanked=6, address_changed=0, consent_lowered=0,
+            missing=0,
+        )
+    ]  # fmt: skip
+    assert (preview.count(Outcome.UPDATED), preview.cost) == (6, 6)
+
+
+async def swept(stage: Stage, *sweeps: str, **columns: Any) -> UUID:
+    """An import that has read everything as often; each sweep is the records' names."""
+    import_id = await stage.add_import(**columns)
+    for names in sweeps:
+        await read_all(stage, import_id, names)
+    return import_id
+
+
+async def read_all(stage: Stage, import_id: UUID, names: str) -> None:
+    stage.scripts.steps["main"] = [page(*names, sweep=True, complete=True)]
+    viewer = Viewer(account_id=stage.account_id, token_id=stage.account_id, scopes=frozenset())
+    await automatic_imports.run_now(viewer, import_id, full=True, queue=stage.queue)
+    await stage.cycle()
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (DeletionPolicy.KEEP, Deletions(deleted=2, missing=1)),
+        (DeletionPolicy.UNSUBSCRIBE, Deletions(deleted=2, unsubscribed=1, missing=1)),
+        (DeletionPolicy.TAG, Deletions(deleted=2, tagged=2, missing=1)),
+    ],
+)
+async def test_an_imports_next_sweep_deletes_whom_the_last_one_missed_too(
+    stage: Stage, policy: DeletionPolicy, expected: Deletions
+) -> None:
+    import_id = await swept(stage, "abcde", "abc")
+    gone = await make_tag(stage.account_id)
+    # Whom a user unsubscribed already is not unsubscribed for it.
+    await Contact.filter(email="d@example.com").update(status=ContactStatus.UNSUBSCRIBED)
+    await Account.filter(id=stage.account_id).update(active_contacts=4)
+
+    preview_id = await ask(
+        stage,
+        page("a", "b", sweep=True, complete=True),
+        automatic_import_id=import_id,
+        deletion_policy=policy,
+        deletion_tag_id=gone.id,
+    )
+    await stage.work()
+
+    preview = await shown(stage, preview_id)
+    assert (preview.deletions, preview.reviews) == (expected, [])
+    assert preview.limit is not None
+    assert preview.limit.active_after == 4 - expected.unsubscribed
+
+
+async def test_deletions_that_the_service_tells_are_acted_on_by_the_imports_own_policy(stage: Stage) -> None:
+    import_id = await stage.add_import(page("a", "b"), deletion_policy=DeletionPolicy.UNSUBSCRIBE)
+    await stage.cycle()
+
+    preview_id = await ask(stage, page("a", deleted_ids=["b", "nobody"]), automatic_import_id=import_id)
+    await stage.work()
+
+    assert (await shown(stage, preview_id)).deletions == Deletions(deleted=1, unsubscribed=1)
+
+
+async def test_new_criteria_and_new_imports_know_of_no_earlier_sweep(stage: Stage) -> None:
+    import_id = await swept(stage, "abcde", "abc")
+    everything = page("a", sweep=True, complete=True)
+
+    new = await ask(stage, everything)
+    await stage.work()
+    stage.scripts.steps["other"] = [everything]
+    edited = await ask(stage, automatic_import_id=import_id, criteria={"script": "other"})
+    await stage.work()
+
+    assert [(await shown(stage, each)).deletions for each in (new, edited)] == [Deletions(), Deletions()]
+
+
+async def test_a_sweep_that_misses_many_would_stop_for_review(stage: Stage, configure: Configure) -> None:
+    configure(review_missing_count=2)
+    import_id = await swept(stage, "abcdefgh")
+
+    preview_id = await ask(stage, page(*"abcde", sweep=True, complete=True), automatic_import_id=import_id)
+    await stage.work()
+
+    preview = await shown(stage, preview_id)
+    assert preview.reviews == [
+        ForeseenReview(
+            kind=ReviewKind.MISSING, read=5, known=8, affected=3, blanked=0, address_changed=0, consent_lowered=0,
+            missing=3,
+        )
+    ]  # fmt: skip
+    assert preview.deletions == Deletions(missing=3)
+
+
+async def limit_to(number: int) -> None:
+    await database.fetch("UPDATE plan_tier SET contact_limit = $1", number)
+
+
+async def test_who_waits_already_comes_before_anything_new_and_takes_of_room_and_cap(
+    stage: Stage, configure: Configure
+) -> None:
+    configure(cap=3)
+    await limit_to(0)
+    await stage.add_import(page("a", "b", "c"), script="earlier")
+    await stage.cycle()
+    await limit_to(4)
+
+    preview_id = await ask(stage, page("d", "e"))
+    await stage.work()
+
+    preview = await shown(stage, preview_id)
+    assert preview.limit == LimitEffect(active=0, active_after=4, limit=4, waiting=1, waiting_before=3, let_in=3)
+    # The three take the whole window.
+    assert (preview.count(Outcome.CREATED), preview.cost, preview.cycles) == (1, 4, 2)
+
+
+async def test_who_waits_in_another_external_account_comes_first_and_takes_nothing_of_the_cap(stage: Stage) -> None:
+    other = await make_stage("somebody else")
+    other.scripts = stage.scripts
+    await limit_to(0)
+    await other.add_import(page("a", "b"), script="earlier")
+    await stage.cycle()
+    await limit_to(3)
+
+    preview_id = await ask(stage, page("b", "c", "d"))
+    await stage.work()
+
+    preview = await shown(stage, preview_id)
+    assert preview.limit == LimitEffect(active=0, active_after=3, limit=3, waiting=1, waiting_before=2, let_in=2)
+    # Somebody who is let in under the same address is the same contact.
+    assert [(each.outcome, each.count) for each in preview.reasons] == [
+        (Outcome.CREATED, 1),
+        (Outcome.UNCHANGED, 1),
+        (Outcome.WAITING, 1),
+    ]
+    assert preview.cost == 1
+
+
+async def test_room_that_the_import_makes_is_the_lines(stage: Stage) -> None:
+    await limit_to(1)
+    await stage.add_import(page("a", "b"), script="earlier")
+    await stage.cycle()
+
+    preview_id = await ask(stage, Page(records=[record("a", consent=SourceConsent.DENIED), record("c")], checkpoint={}))
+    await stage.work()
+
+    preview = await shown(stage, preview_id)
+    assert (preview.count(Outcome.UPDATED), preview.count(Outcome.WAITING)) == (1, 1)
+    assert preview.limit == LimitEffect(active=1, active_after=1, limit=1, waiting=1, waiting_before=1, let_in=1)
+
+
+async def test_with_new_criteria_an_imports_own_places_in_line_are_given_up(stage: Stage) -> None:
+    await limit_to(0)
+    import_id = await stage.add_import(page("a", "b"), script="earlier")
+    await stage.cycle()
+    await limit_to(1)
+
+    preview_id = await ask(stage, page("c"), automatic_import_id=import_id, criteria={"script": "main"})
+    await stage.work()
+
+    preview = await shown(stage, preview_id)
+    assert preview.limit == LimitEffect(active=0, active_after=1, limit=1, waiting=0, waiting_before=0, let_in=0)
+    assert preview.count(Outcome.CREATED) == 1
 
 
 async def test_an_edit_is_seen_from_where_the_import_stands(stage: Stage) -> None:
@@ -370,3 +579,21 @@ async def test_an_edit_is_seen_from_where_the_import_stands(stage: Stage) -> Non
         (Outcome.CREATED, 1),
         (Outcome.UNCHANGED, 2),
     ]
+
+
+async def test_with_new_criteria_a_confirmation_that_was_held_back_is_decided_anew(stage: Stage) -> None:
+    await limit_to(0)
+    pending, granted = (
+        Page(records=[record("a", consent=consent)], checkpoint={"at": consent.value})
+        for consent in (SourceConsent.PENDING, SourceConsent.GRANTED)
+    )
+    import_id = await stage.add_import(pending, granted, script="earlier")
+    await stage.cycle()
+    await limit_to(1)
+
+    preview_id = await ask(stage, granted, automatic_import_id=import_id, criteria={"script": "main"})
+    await stage.work()
+
+    preview = await shown(stage, preview_id)
+    assert preview.limit == LimitEffect(active=0, active_after=1, limit=1, waiting=0, waiting_before=0, let_in=0)
+    assert [(each.outcome, each.count) for each in preview.reasons] == [(Outcome.UPDATED, 1)]
