@@ -29,11 +29,11 @@ from connectors.registry import SERVICES
 from domain import database
 from domain.catalogue import Catalogue
 from domain.errors import Misconfigured
-from domain.events import Watch
+from domain.events import Events, Watch
 from domain.queue import Queue
 from domain.settings import settings
 from jobs.catalogue import ConnectorCatalogue
-from jobs.events import RedisWatch
+from jobs.events import RedisEvents, RedisWatch
 from jobs.queue import ArqQueue
 from jobs.worker import serialize
 
@@ -50,13 +50,14 @@ def create_app(
     *,
     catalogue: Catalogue,
     queue: Queue,
+    events: Events,
     watch: Watch,
     probes: Mapping[str, Probe] | None = None,
     lifespan: Lifespan | None = None,
 ) -> Starlette:
     """The application. `probes` are asked by GET /readyz, beside PostgreSQL."""
     origins = settings().cors_origins
-    services = Services(catalogue=catalogue, queue=queue, watch=watch)
+    services = Services(catalogue=catalogue, queue=queue, events=events, watch=watch)
     schema = build_schema(fast_executor=settings().fast_executor)
     graphql = Authentication(BodyLimit(GraphQLEndpoint(schema, services, origins=origins)))
     needed: dict[str, Probe] = {"postgresql": partial(database.fetch, "SELECT 1"), **(probes or {})}
@@ -96,6 +97,7 @@ def build() -> Starlette:
             origins=configured.service_origins,
         ),
         queue=ArqQueue(redis),
+        events=RedisEvents(redis),
         watch=watch,
         probes={"redis": redis.ping},
         lifespan=partial(_running, configured.database_url.get_secret_value(), redis, watch),

@@ -1,6 +1,7 @@
 """What every resolver can reach."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -10,7 +11,7 @@ import strawberry
 from api.loaders import Loaders
 from domain.account import Viewer
 from domain.catalogue import Catalogue, ServiceInfo
-from domain.events import Watch
+from domain.events import Events, ImportChanged, Watch
 from domain.queue import Queue
 
 
@@ -23,6 +24,7 @@ class Context:
 
     catalogue: Catalogue
     queue: Queue
+    events: Events
     watch: Watch
     viewer: Viewer | None = None
     connection_params: Mapping[str, Any] | None = None
@@ -63,6 +65,14 @@ def viewer(info: Info) -> Viewer:
 def account_id(info: Info) -> UUID:
     """Whose data is asked for: every read and write of a resolver is scoped by it."""
     return info.context.known_viewer.account_id
+
+
+async def tell(info: Info, import_ids: Iterable[UUID]) -> None:
+    """Tell whoever follows these automatic imports that they were changed; once that is stored."""
+    whose, events = account_id(info), info.context.events
+    await asyncio.gather(
+        *(events.publish(ImportChanged(account_id=whose, automatic_import_id=import_id)) for import_id in import_ids)
+    )
 
 
 def loaders(info: Info) -> Loaders:

@@ -9,17 +9,17 @@ import strawberry
 from strawberry.scalars import JSON
 
 from api.automatic_imports import AutomaticImport
-from api.context import Info, account_id, loaders, viewer
+from api.context import Info, account_id, loaders, tell, viewer
 from api.enums import describe
 from api.node import Node, global_id, key_of, node_type, show
 from api.pagination import After, Before, Connection, First, Last, Order, connection, span
 from api.user_errors import UserError, object_of, user_errors
+from domain import automatic_imports, external_accounts
 from domain import cap as domain_cap
-from domain import external_account_overview, external_accounts
 from domain.catalogue import CriterionChoice as DomainChoice
 from domain.enums import ExternalAccountHealth
 from domain.errors import Refused
-from domain.external_account_overview import ExternalAccountRow
+from domain.external_accounts import ExternalAccountRow
 
 if TYPE_CHECKING:
     from api.catalogue import Service
@@ -177,7 +177,7 @@ class ExternalAccountQueries:
         ] = None,
     ) -> Connection[ExternalAccount]:
         page = span(EXTERNAL_ACCOUNTS, first=first, after=after, last=last, before=before)
-        rows = await external_account_overview.page(account_id(info), page, service=service)
+        rows = await external_accounts.page(account_id(info), page, service=service)
         return connection(rows, EXTERNAL_ACCOUNTS, ExternalAccount.of)
 
 
@@ -233,11 +233,13 @@ class ExternalAccountMutations:
             warnings = await external_accounts.disconnect(viewer(info), key, catalogue=info.context.catalogue)
         except Refused as refused:
             return DisconnectExternalAccountPayload(user_errors=user_errors(refused))
+        paused = (await automatic_imports.of_external_accounts(account_id(info), [key]))[key]
+        await tell(info, [row.id for row in paused])
         return DisconnectExternalAccountPayload(external_account=await _shown(info, key), warnings=warnings)
 
 
 async def _shown(info: Info, key: UUID) -> ExternalAccount:
-    return ExternalAccount.of((await external_account_overview.by_ids(account_id(info), [key]))[key])
+    return ExternalAccount.of((await external_accounts.by_ids(account_id(info), [key]))[key])
 
 
-node_type("ExternalAccount", ExternalAccountRow, read=external_account_overview.by_ids, show=ExternalAccount.of)
+node_type("ExternalAccount", ExternalAccountRow, read=external_accounts.by_ids, show=ExternalAccount.of)

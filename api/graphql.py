@@ -19,7 +19,7 @@ from api.auth import AuthenticatedSocket, introduced
 from api.callback_url import callback_url
 from api.context import Context
 from domain.catalogue import Catalogue
-from domain.events import Watch
+from domain.events import Events, Watch
 from domain.queue import Queue
 
 INTRODUCTION_TIMEOUT = timedelta(seconds=10)
@@ -31,6 +31,7 @@ class Services:
 
     catalogue: Catalogue
     queue: Queue
+    events: Events
     watch: Watch
 
 
@@ -67,6 +68,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return Context(
             catalogue=services.catalogue,
             queue=services.queue,
+            events=services.events,
             watch=services.watch,
             viewer=request.scope.get("viewer"),
             callback_url=callback_url(request.url),

@@ -9,7 +9,7 @@ import strawberry
 
 from api.background_tasks import TaskState
 from api.contacts import Contact
-from api.context import Info, account_id, loaders, viewer
+from api.context import Info, account_id, loaders, tell, viewer
 from api.enums import describe
 from api.loaders import PartOf
 from api.node import Node, global_id, key_of, node_type, show
@@ -241,7 +241,9 @@ class ImportUndoMutations:
             undo_id = await undo_run(viewer(info), key, and_later=input.and_later, queue=info.context.queue)
         except Refused as refused:
             return UndoImportRunPayload(user_errors=user_errors(refused))
-        return UndoImportRunPayload(import_undo=await shown_undo(info, undo_id))
+        row = (await overview.by_ids(account_id(info), [undo_id]))[undo_id]
+        await tell(info, [row.automatic_import_id])
+        return UndoImportRunPayload(import_undo=ImportUndo.of(row))
 
 
 async def shown_undo(info: Info, key: UUID | None) -> ImportUndo | None:

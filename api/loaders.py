@@ -13,9 +13,9 @@ from strawberry.dataloader import DataLoader
 
 from api.node import show
 from domain import (
+    automatic_imports,
     contacts,
-    external_account_overview,
-    import_overview,
+    external_accounts,
     ledger,
     outcomes,
     run_history,
@@ -102,28 +102,28 @@ class Loaders:
         return self._many(ledger.of_contacts)
 
     @cached_property
-    def external_account(self) -> DataLoader[UUID, external_account_overview.ExternalAccountRow | None]:
-        return self._one(external_account_overview.by_ids)
+    def external_account(self) -> DataLoader[UUID, external_accounts.ExternalAccountRow | None]:
+        return self._one(external_accounts.by_ids)
 
     @cached_property
-    def external_accounts_of_service(self) -> DataLoader[str, list[external_account_overview.ExternalAccountRow]]:
-        return self._many(external_account_overview.of_services)
+    def external_accounts_of_service(self) -> DataLoader[str, list[external_accounts.ExternalAccountRow]]:
+        return self._many(external_accounts.of_services)
 
     @cached_property
     def import_count_of_service(self) -> DataLoader[str, int]:
-        return self._many(import_overview.counts_of_services)
+        return self._many(automatic_imports.counts_of_services)
 
     @cached_property
-    def automatic_import(self) -> DataLoader[UUID, import_overview.ImportRow | None]:
-        return self._one(import_overview.by_ids)
+    def automatic_import(self) -> DataLoader[UUID, automatic_imports.ImportRow | None]:
+        return self._one(automatic_imports.by_ids)
 
     @cached_property
-    def imports_of_external_account(self) -> DataLoader[UUID, list[import_overview.ImportRow]]:
-        return self._many(import_overview.of_external_accounts)
+    def imports_of_external_account(self) -> DataLoader[UUID, list[automatic_imports.ImportRow]]:
+        return self._many(automatic_imports.of_external_accounts)
 
     @cached_property
-    def backlog_of_import(self) -> DataLoader[UUID, import_overview.Backlog | None]:
-        return self._one(import_overview.backlogs)
+    def backlog_of_import(self) -> DataLoader[UUID, automatic_imports.Backlog | None]:
+        return self._one(automatic_imports.backlogs)
 
     @cached_property
     def linked_count_of_import(self) -> DataLoader[UUID, int]:

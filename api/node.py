@@ -33,6 +33,8 @@ class NodeKind:
 NODES: dict[str, NodeKind] = {}
 """Every type of node, by its name."""
 _SHOW: dict[type, Callable[[Any], object]] = {}
+NOTHING = UUID(int=0)
+"""The key of nothing: ours are UUIDv7."""
 
 
 def node_type(
@@ -100,6 +102,18 @@ def optional_key_of(type_name: str, text: str | None) -> UUID | None:
 def keys_of(type_name: str, texts: Sequence[str] | None) -> list[UUID] | None:
     """The keys that global ids name; None where there is no list at all."""
     return None if texts is None else [key_of(type_name, text) for text in texts]
+
+
+def keys_or_nothing(type_name: str, texts: Sequence[str] | None) -> list[UUID] | None:
+    """As `keys_of`, for one object of many: what is no id of the type names nothing, which is that object's problem."""
+    return None if texts is None else [_key_or_nothing(type_name, text) for text in texts]
+
+
+def _key_or_nothing(type_name: str, text: str) -> UUID:
+    try:
+        return key_of(type_name, text)
+    except BadUserInput:
+        return NOTHING
 
 
 def _shown(text: str) -> str:

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from api.node import global_id
 from api.oauth_page import AGAIN, FRAGMENT, form, page, telling
-from domain import account, external_account_overview, service_authorizations
+from domain import account, external_accounts, service_authorizations
 from domain.catalogue import Catalogue
 from domain.enums import AttemptState
 from domain.service_authorizations import AttemptRow, UnknownState
@@ -143,5 +143,5 @@ def _name(catalogue: Catalogue, attempt: AttemptRow) -> str:
 
 async def _label(account_id: UUID, external_account_id: UUID | None) -> str:
     ids = [external_account_id] if external_account_id is not None else []
-    found = await external_account_overview.by_ids(account_id, ids)
+    found = await external_accounts.by_ids(account_id, ids)
     return ", ".join(row.label for row in found.values()) or "The account"

@@ -1,4 +1,4 @@
-"""What is told live. The run's row is the truth; an event only says that it changed."""
+"""What is told live. The runs' rows are the truth; an event only says that one of them changed."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,11 +16,19 @@ class RunChanged:
     revision: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportChanged:
+    """Somebody changed an automatic import, and with it, maybe, what it has under way."""
+
+    account_id: UUID
+    automatic_import_id: UUID
+
+
 class Events(Protocol):
     """Tells whoever watches. Never raises: nobody may lose data because nobody could be told."""
 
-    async def publish(self, event: RunChanged) -> None:
-        """Tell every API process."""
+    async def publish(self, event: RunChanged | ImportChanged) -> None:
+        """Tell every API process; after the commit."""
 
 
 class Changes(Protocol):
@@ -33,7 +41,5 @@ class Changes(Protocol):
 class Watch(Protocol):
     """Where an API process hears of changes: one reader per process, fanned out to every watcher."""
 
-    def changes(
-        self, account_id: UUID, *, run_id: UUID | None = None, automatic_import_id: UUID | None = None
-    ) -> AbstractContextManager[Changes]:
-        """Changes of one run, of one import's runs, or of all the account's runs."""
+    def changes(self, account_id: UUID, *, automatic_import_id: UUID | None = None) -> AbstractContextManager[Changes]:
+        """Changes of one import's runs, or of all the account's runs."""

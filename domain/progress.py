@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from domain import account, import_overview, run_history
+from domain import account, automatic_imports, run_history
 from domain.account import Viewer
 from domain.errors import TokenRevoked, not_found
 from domain.events import Changes, Watch
@@ -32,9 +32,11 @@ async def follow_run(viewer: Viewer, run_id: UUID, *, watch: Watch, pace: Pace =
     async def look(_open: Collection[UUID]) -> Collection[Run]:
         return (await run_history.by_ids(viewer.account_id, [run_id])).values()
 
-    with watch.changes(viewer.account_id, run_id=run_id) as changes:
-        if not await look(()):
-            raise not_found("import run", "runId")
+    found = await look(())
+    if not found:
+        raise not_found("import run", "runId")
+    [import_id] = {run.automatic_import_id for run in found}
+    with watch.changes(viewer.account_id, automatic_import_id=import_id) as changes:
         async for run in _follow(viewer, look, changes, pace):
             yield run
             if run.is_final:
@@ -51,7 +53,7 @@ async def follow_import(
         return await _with_open(viewer.account_id, last.values(), still_open)
 
     with watch.changes(viewer.account_id, automatic_import_id=import_id) as changes:
-        if not await import_overview.by_ids(viewer.account_id, [import_id]):
+        if not await automatic_imports.by_ids(viewer.account_id, [import_id]):
             raise not_found("automatic import", "automaticImportId")
         async for run in _follow(viewer, look, changes, pace):
             yield run

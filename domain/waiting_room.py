@@ -11,12 +11,11 @@ import asyncpg
 
 from domain import database
 from domain.database import Connection
+from domain.running import HAS_CYCLES, RUNS
 
-RUNNING = """
-i.account_id = $1 AND i.deleted_at IS NULL AND i.state IN ('ACTIVE', 'FAILING')
-    -- Without a cycle there is no new window, and no cap to let anybody in.
-    AND EXISTS (SELECT FROM external_account e WHERE e.account_id = i.account_id AND e.id = i.external_account_id
-        AND e.health = 'HEALTHY')
+RUNNING = f"""
+i.account_id = $1 AND {RUNS} AND EXISTS (
+    SELECT FROM external_account e WHERE e.account_id = i.account_id AND e.id = i.external_account_id AND {HAS_CYCLES})
 """
 IN_LINE = f"""
 FROM automatic_import i CROSS JOIN LATERAL (

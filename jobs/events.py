@@ -1,4 +1,4 @@
-"""The domain's events on Redis pub/sub: they say that a run changed, the run's row says how.
+"""The domain's events on Redis pub/sub: they say of which import a run changed, the run's row says how.
 
 A notice that nobody hears is lost, and may be: after every (re)subscription each watcher is woken and looks for
 itself.
@@ -14,13 +14,13 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from domain.events import Changes, RunChanged
+from domain.events import Changes, ImportChanged, RunChanged
 
 log = structlog.get_logger()
 
 CHANNEL = "sluice:runs"
 PUBLISH_SECONDS = 1.0
-"""A Redis that hangs must not hold up the worker that stores pages."""
+"""A Redis that hangs must hold up neither the worker that stores pages nor whoever changes an import."""
 PING_SECONDS = 15.0
 """A connection that stays silent this long is asked for a sign of life, and given up after as long again."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
@@ -36,10 +36,10 @@ class RedisEvents:
         self._redis = redis
         self._is_lost = False
 
-    async def publish(self, event: RunChanged) -> None:
+    async def publish(self, event: RunChanged | ImportChanged) -> None:
         """Tell every API process. Where Redis is away, that is logged once and nothing else happens."""
         # asyncpg has a UUID of its own, which orjson does not know.
-        message = orjson.dumps([str(event.account_id), str(event.automatic_import_id), str(event.run_id)])
+        message = orjson.dumps([str(event.account_id), str(event.automatic_import_id)])
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
                 await self._redis.publish(CHANNEL, message)
@@ -60,12 +60,10 @@ class RedisWatch:
         self._pause = FIRST_PAUSE
 
     @contextmanager
-    def changes(
-        self, account_id: UUID, *, run_id: UUID | None = None, automatic_import_id: UUID | None = None
-    ) -> Iterator[Changes]:
-        """Changes of one run, of one import's runs, or of all the account's runs."""
+    def changes(self, account_id: UUID, *, automatic_import_id: UUID | None = None) -> Iterator[Changes]:
+        """Changes of one import's runs, or of all the account's runs."""
         slot = _Slot()
-        key = (account_id, run_id or automatic_import_id)
+        key = (account_id, automatic_import_id)
         self._slots.setdefault(key, set()).add(slot)
         try:
             yield slot
@@ -108,12 +106,12 @@ class RedisWatch:
                 self._wake(*self._slots)
             case "message":
                 try:
-                    account_id, automatic_import_id, run_id = (UUID(text) for text in orjson.loads(data))
+                    account_id, automatic_import_id = (UUID(text) for text in orjson.loads(data))
                 except (ValueError, TypeError, AttributeError) as error:
                     # Another version of Sluice, while a deployment is under way. Watchers look by themselves, too.
                     log.warning("events.unreadable", error=type(error).__name__)
                     return
-                self._wake((account_id, None), (account_id, automatic_import_id), (account_id, run_id))
+                self._wake((account_id, None), (account_id, automatic_import_id))
 
     def _wake(self, *keys: Hashable) -> None:
         for key in keys:

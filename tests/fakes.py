@@ -16,7 +16,7 @@ from domain.catalogue import (
     ServiceInfo,
 )
 from domain.errors import ErrorCode, Problem, Refused
-from domain.events import Changes
+from domain.events import Changes, ImportChanged, RunChanged
 from domain.records import FieldSpec, FieldType
 
 SAMPLE = ServiceInfo(
@@ -129,13 +129,21 @@ class RecordingQueue:
         self.woken += 1
 
 
+@dataclass(slots=True)
+class RecordingEvents:
+    """Every event, in order."""
+
+    published: list[RunChanged | ImportChanged] = field(default_factory=list)
+
+    async def publish(self, event: RunChanged | ImportChanged) -> None:
+        self.published.append(event)
+
+
 class DeafWatch:
     """Hears of nothing: whoever follows has to look for itself."""
 
     @contextmanager
-    def changes(
-        self, account_id: UUID, *, run_id: UUID | None = None, automatic_import_id: UUID | None = None
-    ) -> Iterator[Changes]:
+    def changes(self, account_id: UUID, *, automatic_import_id: UUID | None = None) -> Iterator[Changes]:
         yield _Silence()
 
 

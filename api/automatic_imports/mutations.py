@@ -21,11 +21,11 @@ from api.automatic_imports.payloads import (
     UpdateAutomaticImportPayload,
 )
 from api.automatic_imports.types import AutomaticImport
-from api.context import Info, account_id, viewer
+from api.context import Info, account_id, tell, viewer
 from api.import_undos import shown_undo
 from api.node import key_of, keys_of, optional_key_of
 from api.user_errors import object_of, user_errors
-from domain import account_overview, automatic_imports, import_overview
+from domain import account_overview, automatic_imports
 from domain.errors import Refused
 from domain.import_inputs import ImportChanges, NewImport
 
@@ -60,7 +60,8 @@ class AutomaticImportMutations:
             )
         except Refused as refused:
             return CreateAutomaticImportPayload(user_errors=user_errors(refused))
-        shown = (await import_overview.by_ids(account_id(info), [created.id]))[created.id]
+        await tell(info, [created.id])
+        shown = (await automatic_imports.by_ids(account_id(info), [created.id]))[created.id]
         warnings = [*await automatic_imports.warnings(account_id(info), shown.service), *await _usage_warnings(info)]
         return CreateAutomaticImportPayload(automatic_import=AutomaticImport.of(shown), warnings=warnings)
 
@@ -91,6 +92,7 @@ class AutomaticImportMutations:
             )
         except Refused as refused:
             return UpdateAutomaticImportPayload(user_errors=user_errors(refused))
+        await tell(info, [key])
         return UpdateAutomaticImportPayload(automatic_import=await _shown(info, key))
 
     @strawberry.mutation(
@@ -101,10 +103,12 @@ class AutomaticImportMutations:
         info: Info,
         input: DeleteAutomaticImportInput,  # noqa: A002
     ) -> DeleteAutomaticImportPayload:
+        key = key_of("AutomaticImport", input.id)
         try:
-            undo_id = await automatic_imports.delete(viewer(info), key_of("AutomaticImport", input.id), undo=input.undo)
+            undo_id = await automatic_imports.delete(viewer(info), key, undo=input.undo)
         except Refused as refused:
             return DeleteAutomaticImportPayload(user_errors=user_errors(refused))
+        await tell(info, [key])
         return DeleteAutomaticImportPayload(
             deleted_automatic_import_id=input.id, import_undo=await shown_undo(info, undo_id)
         )
@@ -120,6 +124,7 @@ class AutomaticImportMutations:
             await automatic_imports.pause(viewer(info), key)
         except Refused as refused:
             return PauseAutomaticImportPayload(user_errors=user_errors(refused))
+        await tell(info, [key])
         return PauseAutomaticImportPayload(automatic_import=await _shown(info, key))
 
     @strawberry.mutation(description="Go on where the import was paused, at once.")
@@ -133,6 +138,7 @@ class AutomaticImportMutations:
             await automatic_imports.resume(viewer(info), key, queue=info.context.queue)
         except Refused as refused:
             return ResumeAutomaticImportPayload(user_errors=user_errors(refused))
+        await tell(info, [key])
         return ResumeAutomaticImportPayload(
             automatic_import=await _shown(info, key), warnings=await _usage_warnings(info)
         )
@@ -148,11 +154,12 @@ class AutomaticImportMutations:
             await automatic_imports.run_now(viewer(info), key, full=input.full, queue=info.context.queue)
         except Refused as refused:
             return RunAutomaticImportPayload(user_errors=user_errors(refused))
+        await tell(info, [key])
         return RunAutomaticImportPayload(automatic_import=await _shown(info, key), warnings=await _usage_warnings(info))
 
 
 async def _shown(info: Info, key: UUID) -> AutomaticImport | None:
-    row = (await import_overview.by_ids(account_id(info), [key])).get(key)
+    row = (await automatic_imports.by_ids(account_id(info), [key])).get(key)
     return AutomaticImport.of(row) if row is not None else None
 
 

@@ -16,8 +16,8 @@ from api.loaders import PartOf
 from api.node import Node, global_id, key_of, node_type, show
 from api.pagination import After, Before, Connection, First, Last, Order, connection, span
 from api.records import RECORDS, RecordFilter, SourceRecord
-from domain import import_overview, ledger, run_history
-from domain.import_overview import ImportRow, ShownState
+from domain import automatic_imports, ledger, run_history
+from domain.automatic_imports import ImportRow, ShownState
 
 if TYPE_CHECKING:
     from api.external_accounts import ExternalAccount
@@ -45,7 +45,7 @@ class ImportBacklog:
     )
 
     @classmethod
-    def of(cls, row: import_overview.Backlog) -> Self:
+    def of(cls, row: automatic_imports.Backlog) -> Self:
         return cls(remaining=row.remaining, expected_finish_at=row.expected_finish_at)
 
 
@@ -153,9 +153,9 @@ class AutomaticImportFilter:
         default=None, description="Those of this external account."
     )
 
-    def to_domain(self) -> import_overview.ImportFilter:
+    def to_domain(self) -> automatic_imports.ImportFilter:
         external_account_id = self.external_account_id
-        return import_overview.ImportFilter(
+        return automatic_imports.ImportFilter(
             state=self.state,
             service=self.service,
             external_account_id=key_of("ExternalAccount", external_account_id) if external_account_id else None,
@@ -175,8 +175,8 @@ class AutomaticImportQueries:
         filter: Annotated[AutomaticImportFilter | None, strawberry.argument(description="Which imports.")] = None,  # noqa: A002
     ) -> Connection[AutomaticImport]:
         page = span(IMPORTS, first=first, after=after, last=last, before=before)
-        wanted = filter.to_domain() if filter else import_overview.ImportFilter()
-        return connection(await import_overview.page(account_id(info), page, wanted), IMPORTS, AutomaticImport.of)
+        wanted = filter.to_domain() if filter else automatic_imports.ImportFilter()
+        return connection(await automatic_imports.page(account_id(info), page, wanted), IMPORTS, AutomaticImport.of)
 
 
-node_type("AutomaticImport", ImportRow, read=import_overview.by_ids, show=AutomaticImport.of)
+node_type("AutomaticImport", ImportRow, read=automatic_imports.by_ids, show=AutomaticImport.of)

@@ -1,10 +1,13 @@
 """What queries and mutations of contacts are given."""
 
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
 import strawberry
 from strawberry.scalars import JSON
 
 from api.enums import describe
-from api.node import key_of, keys_of
+from api.node import key_of, keys_of, keys_or_nothing
 from domain import contacts
 from domain.contacts import FieldGiven, Given
 from domain.enums import ContactStatus
@@ -146,8 +149,19 @@ class RemoveTagsInput:
     tag_ids: list[strawberry.ID] = strawberry.field(description="The tags.")
 
 
-def given_in(contact: ContactInput | CreateContactInput) -> Given:
+def given_in(contact: CreateContactInput) -> Given:
     """What is given for a whole contact."""
+    return _given(contact, keys_of)
+
+
+def one_of_many_in(contact: ContactInput) -> Given:
+    """What is given for one contact of many: an id that is none is a problem of that contact alone."""
+    return _given(contact, keys_or_nothing)
+
+
+def _given(
+    contact: ContactInput | CreateContactInput, keys: Callable[[str, Sequence[str] | None], Sequence[UUID] | None]
+) -> Given:
     return Given(
         email=contact.email,
         first_name=contact.first_name,
@@ -155,8 +169,8 @@ def given_in(contact: ContactInput | CreateContactInput) -> Given:
         phone=contact.phone,
         status=contact.status,
         field_values=_fields_in(contact.field_values),
-        list_ids=keys_of("ContactList", contact.list_ids) or (),
-        tag_ids=keys_of("Tag", contact.tag_ids) or (),
+        list_ids=keys("ContactList", contact.list_ids) or (),
+        tag_ids=keys("Tag", contact.tag_ids) or (),
     )
 
 

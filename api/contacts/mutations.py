@@ -15,6 +15,7 @@ from api.contacts.inputs import (
     UpsertContactsInput,
     changes_in,
     given_in,
+    one_of_many_in,
 )
 from api.contacts.types import Contact
 from api.context import Info, account_id, viewer
@@ -148,7 +149,7 @@ class ContactMutations:
         " its own; the same call again changes nothing."
     )
     async def upsert_contacts(self, info: Info, input: UpsertContactsInput) -> UpsertContactsPayload:  # noqa: A002
-        given = [given_in(contact) for contact in input.contacts]
+        given = [one_of_many_in(contact) for contact in input.contacts]
         try:
             upserted = await contacts.upsert(viewer(info), given, queue=info.context.queue)
         except Refused as refused:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
-from api.context import Info, account_id, viewer
+from api.context import Info, account_id, tell, viewer
 from api.import_runs.types import ImportRun
 from api.node import key_of, show
 from api.user_errors import UserError, user_errors
-from domain import import_overview, import_runs, retrying, reviews, run_history
+from domain import automatic_imports, import_runs, retrying, reviews, run_history
 from domain.enums import OutcomeCode
 from domain.errors import Refused
 from domain.retrying import MAX_EXTERNAL_IDS
@@ -100,6 +100,7 @@ class ImportRunMutations:
         except Refused as refused:
             return CancelImportRunPayload(user_errors=user_errors(refused))
         run = (await run_history.by_ids(account_id(info), [key]))[key]
+        await tell(info, [run.automatic_import_id])
         return CancelImportRunPayload(import_run=ImportRun.of(run))
 
     @strawberry.mutation(
@@ -116,6 +117,7 @@ class ImportRunMutations:
         except Refused as refused:
             return ApproveImportRunPayload(user_errors=user_errors(refused))
         run = (await run_history.by_ids(account_id(info), [key]))[key]
+        await tell(info, [run.automatic_import_id])
         return ApproveImportRunPayload(import_run=ImportRun.of(run))
 
     @strawberry.mutation(
@@ -127,7 +129,8 @@ class ImportRunMutations:
             retried = await retrying.retry(viewer(info), _wish(input), queue=info.context.queue)
         except Refused as refused:
             return RetryOutcomesPayload(user_errors=user_errors(refused))
-        row = (await import_overview.by_ids(account_id(info), [retried.automatic_import_id])).get(
+        await tell(info, [retried.automatic_import_id])
+        row = (await automatic_imports.by_ids(account_id(info), [retried.automatic_import_id])).get(
             retried.automatic_import_id
         )
         return RetryOutcomesPayload(

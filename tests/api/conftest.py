@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from api.app import create_app
 from domain import account
 from tests.factories import make_account
-from tests.fakes import DeafWatch, FakeCatalogue, RecordingQueue
+from tests.fakes import DeafWatch, FakeCatalogue, RecordingEvents, RecordingQueue
 
 
 @dataclass(slots=True)
@@ -56,8 +56,13 @@ def queue() -> RecordingQueue:
 
 
 @pytest.fixture
-def app(database: None, catalogue: FakeCatalogue, queue: RecordingQueue) -> Starlette:
-    return create_app(catalogue=catalogue, queue=queue, watch=DeafWatch())
+def events() -> RecordingEvents:
+    return RecordingEvents()
+
+
+@pytest.fixture
+def app(database: None, catalogue: FakeCatalogue, queue: RecordingQueue, events: RecordingEvents) -> Starlette:
+    return create_app(catalogue=catalogue, queue=queue, events=events, watch=DeafWatch())
 
 
 @pytest.fixture

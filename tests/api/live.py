@@ -68,7 +68,7 @@ async def running_server() -> AsyncIterator[Live]:
     url, reader = os.environ["SLUICE_TEST_REDIS_URL"], f"reader-{uuid7()}"
     async with Redis.from_url(url) as redis, Redis.from_url(url, client_name=reader) as reading:
         watch = RedisWatch(reading)
-        app = create_app(catalogue=FakeCatalogue(), queue=RecordingQueue(), watch=watch)
+        app = create_app(catalogue=FakeCatalogue(), queue=RecordingQueue(), events=RedisEvents(redis), watch=watch)
         async with in_background(watch.run()), serving(app) as address:
             token = await account.create_token(owner.id)
             yield Live(address, token, RedisEvents(redis), redis, reader, automatic_import)

@@ -11,7 +11,7 @@ from api.app import build, create_app
 from domain import account
 from domain.errors import Misconfigured
 from tests.configuration import Configure
-from tests.fakes import DeafWatch, FakeCatalogue, RecordingQueue
+from tests.fakes import DeafWatch, FakeCatalogue, RecordingEvents, RecordingQueue
 
 
 async def test_a_process_that_lives_says_so_without_a_token(http: httpx.AsyncClient) -> None:
@@ -35,7 +35,9 @@ async def test_not_ready_names_what_is_missing() -> None:
         await asyncio.Event().wait()
 
     probes = {"redis": refuses, "mail": hangs}
-    app = create_app(catalogue=FakeCatalogue(), queue=RecordingQueue(), watch=DeafWatch(), probes=probes)
+    app = create_app(
+        catalogue=FakeCatalogue(), queue=RecordingQueue(), events=RecordingEvents(), watch=DeafWatch(), probes=probes
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sluice.test") as http:
         response = await http.get("/readyz")
 
@@ -46,7 +48,7 @@ async def test_not_ready_names_what_is_missing() -> None:
 @pytest.mark.usefixtures("database")
 async def test_pages_of_configured_origins_may_call_the_api(configure: Configure, origin: str, allowed: bool) -> None:
     configure(cors_origins="https://app.example")
-    app = create_app(catalogue=FakeCatalogue(), queue=RecordingQueue(), watch=DeafWatch())
+    app = create_app(catalogue=FakeCatalogue(), queue=RecordingQueue(), events=RecordingEvents(), watch=DeafWatch())
     preflight = {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",

@@ -407,6 +407,44 @@ async def test_who_raised_consent_is_known(client: Client) -> None:
     assert entry.details == {"before": "BOUNCED", "after": "ACTIVE"}
 
 
+async def test_an_upsert_with_ids_that_are_none_fails_for_those_contacts_alone(client: Client) -> None:
+    news = global_id("ContactList", (await make_list(client.account_id, "News")).id)
+    vip = global_id("Tag", (await make_tag(client.account_id, "vip")).id)
+
+    payload = await do(
+        client,
+        UPSERT,
+        contacts=[
+            {"email": "ann@example.com", "listIds": [news, "nonsense", vip], "tagIds": [vip, news]},
+            {"email": "bob@example.com", "listIds": [news], "tagIds": [vip]},
+            {"email": "nowhere", "tagIds": ["\u00e9"]},
+        ],
+    )
+
+    assert [(result["outcome"], result["contact"]) for result in payload["results"]] == [
+        ("FAILED", None),
+        ("CREATED", {"email": "bob@example.com", "status": "ACTIVE"}),
+        ("FAILED", None),
+    ]
+    assert [
+        [(error["code"], error["field"], error["message"]) for error in result["userErrors"]]
+        for result in payload["results"]
+    ] == [
+        [
+            ("NOT_FOUND", ["contacts", "0", "listIds", "1"], "There is no list with this id in your account."),
+            ("NOT_FOUND", ["contacts", "0", "listIds", "2"], "There is no list with this id in your account."),
+            ("NOT_FOUND", ["contacts", "0", "tagIds", "1"], "There is no tag with this id in your account."),
+        ],
+        [],
+        [
+            ("INVALID", ["contacts", "2", "email"], "This is not a valid email address."),
+            ("NOT_FOUND", ["contacts", "2", "tagIds", "0"], "There is no tag with this id in your account."),
+        ],
+    ]
+    assert payload["userErrors"] == []
+    assert await active(client) == 1
+
+
 async def test_an_upsert_lowers_consent_for_good(client: Client) -> None:
     await done(client, CREATE, email="ann@example.com")
 

@@ -25,7 +25,7 @@ from tests.api.conftest import Client, make_client
 from tests.api.live import bind
 from tests.configuration import Configure
 from tests.factories import make_external_account, rows_of
-from tests.fakes import DeafWatch, FakeCatalogue, RecordingQueue
+from tests.fakes import DeafWatch, FakeCatalogue, RecordingEvents, RecordingQueue
 from tests.jobs.vendor import register, vendor_stage
 
 PUBLIC = "https://sluice.example"
@@ -623,7 +623,7 @@ async def test_a_whole_consent_with_a_real_code_flow(
 ) -> None:
     register(monkeypatch)
     async with vendor_stage() as stage:
-        app = create_app(catalogue=stage.catalogue, queue=RecordingQueue(), watch=DeafWatch())
+        app = create_app(catalogue=stage.catalogue, queue=RecordingQueue(), events=RecordingEvents(), watch=DeafWatch())
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sluice.test") as http:
             client = await make_client(http)
             services = await client.data("{ services { key authorization authorizations credentialsSchema } }")

@@ -16,7 +16,7 @@ from domain import background_tasks, cycle, database, import_runs
 from domain.account import find_or_create_account
 from domain.credentials import key_ring
 from domain.enums import RunTrigger
-from domain.events import RunChanged
+from domain.events import ImportChanged, RunChanged
 from domain.models import AutomaticImport, ExternalAccount, ImportRun
 from domain.records import Record
 from jobs.background_tasks import run_background_task
@@ -109,8 +109,9 @@ class RecordedEvents:
 
     published: list[RunChanged] = field(default_factory=list)
 
-    async def publish(self, event: RunChanged) -> None:
-        """Keep it."""
+    async def publish(self, event: RunChanged | ImportChanged) -> None:
+        """Keep it: what workers tell of is runs."""
+        assert isinstance(event, RunChanged)
         self.published.append(event)
 
 

@@ -4,21 +4,20 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from uuid import UUID
 
 import pytest
 import structlog
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from domain.events import Changes, RunChanged
+from domain.events import Changes, ImportChanged, RunChanged
 from jobs.events import RedisEvents, RedisWatch
 
-ACCOUNT, IMPORT, RUN = uuid7(), uuid7(), uuid7()
+ACCOUNT, IMPORT = uuid7(), uuid7()
 
 
-def changed(account_id: UUID = ACCOUNT, automatic_import_id: UUID = IMPORT, run_id: UUID = RUN) -> RunChanged:
-    return RunChanged(account_id=account_id, automatic_import_id=automatic_import_id, run_id=run_id, revision=2)
+def changed() -> RunChanged:
+    return RunChanged(account_id=ACCOUNT, automatic_import_id=IMPORT, run_id=uuid7(), revision=2)
 
 
 @pytest.fixture
@@ -68,34 +67,29 @@ async def kill_readers(redis: Redis, watch: RedisWatch) -> None:
     await redis.client_kill_filter(_id=reader)
 
 
-async def test_a_change_wakes_whoever_watches_its_run_its_import_or_its_account(
-    watch: RedisWatch, events: RedisEvents
+@pytest.mark.parametrize("event", [changed(), ImportChanged(account_id=ACCOUNT, automatic_import_id=IMPORT)])
+async def test_a_change_wakes_whoever_watches_its_import_or_its_account(
+    watch: RedisWatch, events: RedisEvents, event: RunChanged | ImportChanged
 ) -> None:
-    with (
-        watch.changes(ACCOUNT, run_id=RUN) as run,
-        watch.changes(ACCOUNT, automatic_import_id=IMPORT) as automatic_import,
-        watch.changes(ACCOUNT) as account,
-    ):
-        await events.publish(changed())
+    with watch.changes(ACCOUNT, automatic_import_id=IMPORT) as automatic_import, watch.changes(ACCOUNT) as account:
+        await events.publish(event)
 
-        await news(run)
         await news(automatic_import)
         await news(account)
 
 
 async def test_a_change_wakes_nobody_else(watch: RedisWatch, events: RedisEvents) -> None:
     with (
-        watch.changes(ACCOUNT, run_id=uuid7()) as other_run,
         watch.changes(ACCOUNT, automatic_import_id=uuid7()) as other_import,
-        watch.changes(uuid7(), run_id=RUN) as other_account,
+        watch.changes(uuid7(), automatic_import_id=IMPORT) as other_account,
     ):
         await events.publish(changed())
 
-        await asyncio.gather(*(assert_no_news(changes) for changes in (other_run, other_import, other_account)))
+        await asyncio.gather(*(assert_no_news(changes) for changes in (other_import, other_account)))
 
 
 async def test_changes_that_nobody_waited_for_are_one_notice(watch: RedisWatch, events: RedisEvents) -> None:
-    with watch.changes(ACCOUNT, run_id=RUN) as slow, watch.changes(ACCOUNT) as fast:
+    with watch.changes(ACCOUNT, automatic_import_id=IMPORT) as slow, watch.changes(ACCOUNT) as fast:
         for _ in range(3):
             await events.publish(changed())
             await news(fast)
@@ -107,22 +101,25 @@ async def test_changes_that_nobody_waited_for_are_one_notice(watch: RedisWatch, 
 async def test_every_watcher_is_woken_when_the_lost_reader_is_back(
     redis: Redis, watch: RedisWatch, events: RedisEvents
 ) -> None:
-    with watch.changes(ACCOUNT, run_id=RUN) as run, watch.changes(uuid7()) as someone_else:
+    with (
+        watch.changes(ACCOUNT, automatic_import_id=IMPORT) as automatic_import,
+        watch.changes(uuid7()) as someone_else,
+    ):
         watch._pause = 0.3
         await kill_readers(redis, watch)
         await events.publish(changed())
         assert await readers(redis, watch) == []
 
-        await news(run)
+        await news(automatic_import)
         await news(someone_else)
 
         await events.publish(changed())
-        await news(run)
+        await news(automatic_import)
         await assert_no_news(someone_else)
 
 
 async def test_a_watch_forgets_whoever_has_left(watch: RedisWatch) -> None:
-    with watch.changes(ACCOUNT), watch.changes(ACCOUNT), watch.changes(ACCOUNT, run_id=RUN):
+    with watch.changes(ACCOUNT), watch.changes(ACCOUNT), watch.changes(ACCOUNT, automatic_import_id=IMPORT):
         assert sum(len(slots) for slots in watch._slots.values()) == 3
 
     assert watch._slots == {}

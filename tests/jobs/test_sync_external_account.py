@@ -11,7 +11,7 @@ from connectors.base import Page
 from domain import automatic_imports, cycle, database, external_accounts, import_runs
 from domain.account import Viewer
 from domain.enums import ImportState, RunState, RunStop, RunTrigger
-from domain.events import RunChanged
+from domain.events import ImportChanged, RunChanged
 from domain.import_inputs import ImportChanges
 from domain.models import AutomaticImport, Contact, ExternalAccount, PlanTier
 from domain.records import SourceConsent
@@ -112,6 +112,27 @@ async def test_the_cap_ends_the_run_and_the_next_window_goes_on_without_loss(
     assert (await AutomaticImport.get()).backlog is False
     assert stage.scripts.checkpoints == [None, None, {"at": 3}]
     assert await emails() == [f"{n}@example.com" for n in range(1, 6)]
+
+
+async def test_what_letting_in_leaves_of_the_cap_is_shared_in_fair_turns(stage: Stage, configure: Configure) -> None:
+    configure(cap=4)
+    await PlanTier.all().update(contact_limit=0)
+    one = await stage.add_import(page("ann", "bob"), script="one")
+    other = await stage.add_import(script="other")
+    await stage.cycle()
+    await PlanTier.all().update(contact_limit=1000)
+    stage.scripts.steps |= {"one": [page("cid", "dan", "eve")], "other": [page("fay", "gus", "hal")]}
+    await stage.next_window()
+
+    await stage.cycle()
+
+    assert await emails() == [f"{name}@example.com" for name in ("ann", "bob", "cid", "fay")]
+    assert [(run.trigger, run.created_count) for run in await stage.runs(one)] == [
+        (RunTrigger.CREATED, 0),
+        (RunTrigger.ROOM, 2),
+        (RunTrigger.SCHEDULE, 1),
+    ]
+    assert (await stage.runs(other))[-1].created_count == 1
 
 
 async def test_two_imports_share_the_cap_in_fair_turns(stage: Stage, configure: Configure) -> None:
@@ -291,7 +312,7 @@ class Leases(RecordedEvents):
         super().__init__()
         self.until: list[datetime | None] = []
 
-    async def publish(self, event: RunChanged) -> None:
+    async def publish(self, event: RunChanged | ImportChanged) -> None:
         """Look at it."""
         self.until.append((await ExternalAccount.get()).lease_expires_at)
 

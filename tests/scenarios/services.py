@@ -30,7 +30,7 @@ from tests.api.returning import come_back
 from tests.configuration import Configure
 from tests.connectors.simulators.kit import CLIENT_ID, CLIENT_SECRET, Simulator
 from tests.connectors.simulators.woocommerce import WooShop
-from tests.fakes import DeafWatch
+from tests.fakes import DeafWatch, RecordingEvents
 from tests.jobs.scripted import RecordedEvents, RecordedQueue
 
 PUBLIC = "https://sluice.example"
@@ -275,7 +275,7 @@ async def services_world(configure: Configure, *, allow_private_hosts: bool = Tr
     origins: dict[str, str] = {}
     catalogue = ConnectorCatalogue(registered=SERVICES, allow_private_hosts=allow_private_hosts, origins=origins)
     queue = RecordedQueue()
-    app = create_app(catalogue=catalogue, queue=queue, watch=DeafWatch())
+    app = create_app(catalogue=catalogue, queue=queue, events=RecordingEvents(), watch=DeafWatch())
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://sluice.test") as http, AsyncExitStack() as stack:
         client = await make_client(http)

@@ -33,7 +33,7 @@ from domain.models import ExternalAccount
 from domain.settings import client_registration
 from jobs.catalogue import ConnectorCatalogue
 from jobs.cycle import tick
-from jobs.events import RedisWatch
+from jobs.events import RedisEvents, RedisWatch
 from jobs.queue import ArqQueue
 from jobs.worker import make_worker
 from tests.api.conftest import make_client
@@ -265,7 +265,7 @@ async def lives(database: None, configure: Configure, redis: ArqRedis, logs: Eve
     async with AsyncExitStack() as running:
         catalogue = ConnectorCatalogue(registered=SERVICES, allow_private_hosts=True, origins=origins)
         queue = ArqQueue(redis)
-        app = create_app(catalogue=catalogue, queue=queue, watch=RedisWatch(redis))
+        app = create_app(catalogue=catalogue, queue=queue, events=RedisEvents(redis), watch=RedisWatch(redis))
         address = await running.enter_async_context(serving(app, access_log=True))
         answers: list[str] = []
 

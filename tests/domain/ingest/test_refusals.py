@@ -7,9 +7,10 @@ import pytest
 
 from domain import database
 from domain.enums import Outcome
-from domain.models import AutomaticImport, Contact
+from domain.models import AutomaticImport, Contact, ImportRun
 from tests.configuration import Configure
 from tests.domain.source import Source, make_source, record
+from tests.factories import make_list
 
 
 @pytest.fixture
@@ -32,6 +33,15 @@ async def test_a_refused_record_is_isolated_and_the_rest_of_its_page_is_stored(p
     assert (await picky.ledger())["bad"] == ("FAILED", "REJECTED_VALUE")
     assert await Contact.all().count() == 9
     assert await picky.checkpoint() == {"at": 10}
+
+
+async def test_what_is_kept_silent_is_counted_once_however_often_a_page_is_halved(picky: Source) -> None:
+    await picky.target(list_id=(await make_list(picky.account_id)).id)
+
+    await picky.send(*(record(f"good{n}") for n in range(9)), record("bad", first_name="Poison"))
+
+    run = await ImportRun.get()
+    assert (run.silenced_autoresponders, run.silenced_webhooks, run.silenced_notifications) == (9, 9, 9)
 
 
 async def test_a_refused_page_of_one_leaves_a_run_that_says_so(picky: Source) -> None:

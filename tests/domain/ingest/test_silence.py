@@ -1,11 +1,14 @@
 """R10: an automatic import sets nothing off, and its runs tell how much they kept silent."""
 
+from domain import subscriptions
 from domain.effects import ContactChange, Effects, Origin, announce
 from domain.enums import ContactStatus
-from domain.models import Contact, ImportRun, PlanTier
+from domain.models import Contact, ImportRun, PlanTier, Subscription
 from domain.records import SourceConsent
+from tests.domain import undoing
 from tests.domain.source import Source, record
 from tests.factories import make_list
+from tests.fakes import RecordingQueue
 
 
 async def silenced() -> list[tuple[int, int, int]]:
@@ -49,6 +52,35 @@ async def test_an_opt_out_at_the_source_leaves_the_lists(source: Source) -> None
     await source.send(record("a", consent=SourceConsent.DENIED))
 
     assert await silenced() == [(1, 2, 2)]
+
+
+async def test_what_a_page_would_have_set_off_is_told_record_by_record(source: Source) -> None:
+    await source.target(list_id=(await make_list(source.account_id)).id)
+
+    # Greeted by the first, gone by the second.
+    await source.send(record("1", "ann@example.com"), record("2", "ann@example.com", consent=SourceConsent.DENIED))
+
+    assert (await Contact.get()).status == ContactStatus.UNSUBSCRIBED
+    assert await silenced() == [(1, 2, 2)]
+
+
+async def test_an_opt_out_that_comes_with_an_address_which_left_the_list_leaves_it_all_the_same(source: Source) -> None:
+    news = await make_list(source.account_id)
+    await source.target(list_id=news.id)
+    await source.send(record("a"), record("b"))
+    b = await Contact.get(email_key="b@example.com")
+    await subscriptions.set_status(
+        undoing.viewer(source), b.id, ContactStatus.UNSUBSCRIBED, list_id=news.id, queue=RecordingQueue()
+    )
+    await source.send(record("b", "moved@example.com"))
+
+    # The page that takes the contact from the list takes the list from the contact, too.
+    await source.send(record("a", "b@example.com", consent=SourceConsent.DENIED))
+
+    a = await Contact.get(email_key="b@example.com")
+    assert a.status == ContactStatus.UNSUBSCRIBED
+    assert (await Subscription.get(contact_id=a.id)).status == ContactStatus.UNSUBSCRIBED
+    assert await silenced() == [(2, 4, 3)]
 
 
 async def test_what_is_unchanged_would_have_set_nothing_off(source: Source) -> None:

@@ -4,13 +4,14 @@ import asyncio
 from collections import Counter
 
 from domain import automatic_imports, contact_limit, database, waiting_room
-from domain.enums import ContactStatus, ImportState, Outcome, RunTrigger, TaskKind
+from domain.enums import ContactStatus, ExternalAccountHealth, ImportState, Outcome, RunTrigger, TaskKind
 from domain.models import (
     Account,
     AuditEntry,
     AutomaticImport,
     BackgroundTask,
     Contact,
+    ExternalAccount,
     ImportRun,
     LedgerEntry,
     PlanTier,
@@ -120,6 +121,24 @@ async def test_a_paused_import_is_passed_over_and_keeps_its_places(source: Sourc
     assert await other.let_in() == Counter()
     assert await source.let_in() == Counter({Outcome.CREATED: 1})
     assert await emails() == ["1@example.com", "2@example.com"]
+
+
+async def test_an_import_whose_external_account_has_no_cycles_is_passed_over_and_keeps_its_places(
+    source: Source,
+) -> None:
+    other = await make_source()
+    await set_limit(0)
+    await source.send(record("1"))
+    await other.send(record("2"))
+    external_account = ExternalAccount.filter(id=source.external_account_id)
+    await external_account.update(health=ExternalAccountHealth.NEEDS_RECONNECT)
+    await set_limit(1)
+
+    assert await source.let_in() == Counter()
+    assert await other.let_in() == Counter({Outcome.CREATED: 1})
+    await external_account.update(health=ExternalAccountHealth.HEALTHY)
+    await set_limit(2)
+    assert await source.let_in() == Counter({Outcome.CREATED: 1})
 
 
 async def test_letting_in_costs_of_the_cap_and_goes_on_in_the_next_window(source: Source, configure: Configure) -> None:

@@ -1,4 +1,4 @@
-"""Automatic imports: create, edit, pause, resume, run now, delete (R13).
+"""What users do with automatic imports: create, edit, pause, resume, run now, delete (R13).
 
 Each change raises the import's revision in the transaction that makes it, so that a page under way is dropped and
 the change wins (R14); what asks for a cycle sets `next_cycle_at` in that same transaction.
@@ -19,7 +19,6 @@ from domain import (
     cycle,
     database,
     external_accounts,
-    import_overview,
     import_runs,
     import_targets,
     pausing,
@@ -28,6 +27,7 @@ from domain import (
 )
 from domain.account import Viewer
 from domain.audit import record_audit
+from domain.automatic_imports.reading import counts_of_services
 from domain.catalogue import Catalogue
 from domain.enums import DeletionPolicy, ExternalAccountHealth, ImportState, RunTrigger
 from domain.errors import ErrorCode, Problem, Refused, not_found
@@ -198,7 +198,7 @@ async def get(account_id: UUID, import_id: UUID) -> AutomaticImport:
 
 async def warnings(account_id: UUID, service: str) -> list[str]:
     """What is worth telling whoever created an import of `service` (R12)."""
-    count = (await import_overview.counts_of_services(account_id, [service]))[service]
+    count = (await counts_of_services(account_id, [service]))[service]
     if count <= ADVISED_PER_SERVICE:
         return []
     return [f"You now have {count} automatic imports of {service}; more than {ADVISED_PER_SERVICE} are rarely needed."]

@@ -1,4 +1,4 @@
-"""Connected logins at services: connect, reconnect, disconnect."""
+"""What users do with logins at services: connect, reconnect, disconnect, look what a criterion can be."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

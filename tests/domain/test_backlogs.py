@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from domain import import_overview
+from domain import automatic_imports
+from domain.automatic_imports import Backlog
 from domain.enums import ImportState, LedgerState
-from domain.import_overview import Backlog
 from domain.models import AutomaticImport, ExternalAccount
 from tests.configuration import Configure
 from tests.factories import make_account, make_external_account, make_import, make_ledger_row
@@ -32,7 +32,7 @@ async def stage(database: None) -> Stage:
 
 
 async def backlog_of(automatic_import: AutomaticImport) -> Backlog | None:
-    found = await import_overview.backlogs(automatic_import.account_id, [automatic_import.id])
+    found = await automatic_imports.backlogs(automatic_import.account_id, [automatic_import.id])
     return found.get(automatic_import.id)
 
 
@@ -135,7 +135,7 @@ async def test_what_a_cut_page_leaves_behind_is_still_to_come(stage: Stage, conf
 
     await stage.cycle()
 
-    found = await import_overview.backlogs(stage.account_id, [one, other])
+    found = await automatic_imports.backlogs(stage.account_id, [one, other])
     # Two of three went to the import whose turn came first.
     assert (found[one].remaining, found[other].remaining) == (8, None)
 
@@ -144,12 +144,12 @@ async def test_an_import_that_has_caught_up_forgets_what_was_to_come(stage: Stag
     configure(cap=2)
     import_id = await stage.add_import(page("a", remaining=1), page("b", remaining=0))
     await stage.cycle()
-    caught_up = await import_overview.backlogs(stage.account_id, [import_id])
+    caught_up = await automatic_imports.backlogs(stage.account_id, [import_id])
     await stage.next_window()
     stage.scripts.steps["main"] = [page("c", "d", "e")]
     await stage.cycle()
 
-    behind_again = await import_overview.backlogs(stage.account_id, [import_id])
+    behind_again = await automatic_imports.backlogs(stage.account_id, [import_id])
 
     assert caught_up == {}
     assert behind_again == {import_id: Backlog(remaining=None, expected_finish_at=None)}
@@ -161,4 +161,4 @@ async def test_a_page_that_does_not_tell_leaves_nothing_known(stage: Stage, conf
 
     await stage.cycle()
 
-    assert (await import_overview.backlogs(stage.account_id, [import_id]))[import_id].remaining is None
+    assert (await automatic_imports.backlogs(stage.account_id, [import_id]))[import_id].remaining is None

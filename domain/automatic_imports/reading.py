@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
-from math import ceil
 from typing import Any
 from uuid import UUID
 
@@ -12,17 +11,18 @@ import asyncpg
 import orjson
 
 from domain import database
-from domain.cap import cap_usage
+from domain.cap import cap_usage, pace
 from domain.enums import DeletionPolicy, OverwritePolicy
 from domain.keyset import Select, Slice, Span
-from domain.settings import settings
+from domain.running import HAS_CYCLES, RUNS
 
 # One statement tells all that is shown of an import: what stands in its own row, and in its external account's.
-TABLE = """(
+TABLE = f"""(
     SELECT i.account_id, i.id, i.external_account_id, e.service, i.name, i.criteria, i.state_reason, i.name_policy,
         i.phone_policy, i.deletion_policy, i.deletion_tag_id, i.backlog, i.source_remaining, i.next_attempt_at,
         i.created_at, e.health_reason, e.next_cycle_at, e.window_used, e.window_ends_at, i.served_window_ends_at,
-        CASE WHEN e.health = 'HEALTHY' OR i.state = 'PAUSED' THEN i.state ELSE 'NEEDS_RECONNECT' END AS state
+        {RUNS} AND {HAS_CYCLES} AS runs,
+        CASE WHEN {HAS_CYCLES} OR i.state = 'PAUSED' THEN i.state ELSE 'NEEDS_RECONNECT' END AS state
     FROM automatic_import i
     JOIN external_account e ON e.account_id = i.account_id AND e.id = i.external_account_id
     WHERE i.deleted_at IS NULL
@@ -37,9 +37,6 @@ class ShownState(StrEnum):
     NEEDS_RECONNECT = "NEEDS_RECONNECT"
     NEEDS_REVIEW = "NEEDS_REVIEW"
     FAILING = "FAILING"
-
-
-RUNNING_STATES = (ShownState.ACTIVE, ShownState.FAILING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +125,9 @@ async def backlogs(account_id: UUID, import_ids: Sequence[UUID]) -> dict[UUID, B
     rows = await database.fetch(
         f"""
         SELECT *, (
-            SELECT coalesce(sum(least(o.source_remaining, automatic_imports.source_remaining)), 0)
-            FROM automatic_import o WHERE o.account_id = $1 AND o.id <> automatic_imports.id AND o.backlog
-                AND o.external_account_id = automatic_imports.external_account_id
-                AND o.deleted_at IS NULL AND o.state IN ('ACTIVE', 'FAILING')) AS of_others
+            SELECT coalesce(sum(least(i.source_remaining, automatic_imports.source_remaining)), 0)
+            FROM automatic_import i WHERE i.account_id = $1 AND i.id <> automatic_imports.id AND i.backlog
+                AND i.external_account_id = automatic_imports.external_account_id AND {RUNS}) AS of_others
         FROM {TABLE} WHERE account_id = $1 AND id = ANY($2::uuid[]) AND backlog
         """,
         account_id, list(import_ids),
@@ -141,7 +137,7 @@ async def backlogs(account_id: UUID, import_ids: Sequence[UUID]) -> dict[UUID, B
 
 def _backlog(row: asyncpg.Record) -> Backlog:
     remaining = row["source_remaining"]
-    if remaining is None or row["state"] not in RUNNING_STATES:
+    if remaining is None or not row["runs"]:
         return Backlog(remaining=remaining, expected_finish_at=None)
     return Backlog(remaining=remaining, expected_finish_at=_expected_finish(row, remaining + row["of_others"]))
 
@@ -151,16 +147,15 @@ def _expected_finish(row: asyncpg.Record, records: int) -> datetime:
 
     Those that fit into the present window are in when it ends.
     """
-    cap = cap_usage(row["window_used"], row["window_ends_at"])
-    # An import that had its turns in this window waits for the next.
-    served = row["served_window_ends_at"] == row["window_ends_at"]
-    fitting = cap.remaining if cap.window_ends_at and not served else 0
-    start = cap.window_ends_at or row["next_cycle_at"] or datetime.now(UTC)
-    windows = max(0, ceil((records - fitting) / cap.limit) - 1)
-    finish: datetime = max(start, row["next_attempt_at"] or start) + timedelta(
-        seconds=windows * settings().cycle_seconds
-    )
-    return finish
+    usage = cap_usage(row["window_used"], row["window_ends_at"])
+    if usage.window_ends_at is None:
+        turn = row["next_cycle_at"]
+    else:
+        # An import that had its turns in this window waits for the next.
+        turn = usage.window_ends_at if row["served_window_ends_at"] == usage.window_ends_at else None
+    begins_at = max(filter(None, (datetime.now(UTC), turn, row["next_attempt_at"])))
+    finish = pace(records, usage, begins_at=begins_at).expected_finish_at
+    return max(finish, usage.window_ends_at or finish)
 
 
 def _row(row: asyncpg.Record) -> ImportRow:
@@ -177,7 +172,7 @@ def _row(row: asyncpg.Record) -> ImportRow:
         phone_policy=OverwritePolicy(row["phone_policy"]),
         deletion_policy=DeletionPolicy(row["deletion_policy"]),
         deletion_tag_id=row["deletion_tag_id"],
-        next_run_at=_next_run_at(row) if state in RUNNING_STATES else None,
+        next_run_at=_next_run_at(row) if row["runs"] else None,
         created_at=row["created_at"],
     )
 
