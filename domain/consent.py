@@ -30,12 +30,14 @@ class Decision(NamedTuple):
     protected: bool = False
 
 
+_WANTED = {consent: Decision(status) for consent, status in _STATUS_OF.items()}
+
+
 def status_of_new(consent: str, *, suppressed: ContactStatus | None) -> Decision:
     """The status of a contact or subscription that an import creates; `consent` is one of SourceConsent's values."""
-    wanted = _STATUS_OF[consent]
     if suppressed is None:
-        return Decision(wanted)
-    return Decision(suppressed, protected=wanted not in LOW)
+        return _WANTED[consent]
+    return Decision(suppressed, protected=_STATUS_OF[consent] not in LOW)
 
 
 def status_of_known(

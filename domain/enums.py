@@ -104,6 +104,9 @@ class Outcome(StrEnum):
     WAITING = "WAITING"
     FAILED = "FAILED"
 
+    # That of an enum is written in Python, and outcomes are counted record by record.
+    __hash__ = str.__hash__
+
 
 class OutcomeCode(StrEnum):
     """Why a record was skipped, waits or failed."""
@@ -135,6 +138,8 @@ class LedgerState(StrEnum):
     FAILED = "FAILED"
     DELETED = "DELETED"
     UNDONE = "UNDONE"
+
+    __hash__ = str.__hash__
 
 
 class TaskState(StrEnum):

@@ -243,21 +243,24 @@ def is_storable_key(key: str) -> bool:
 
 def coerce(value: Any, field_type: FieldType) -> Any:
     """`value`, from a record's JSON, as the field stores it; None where it is empty, MISMATCH where it does not fit."""
-    if value in (None, "", []):
+    if not value and value in (None, "", []):
         return None
     return _FITTED[field_type](value)
+
+
+NUMBERS = (int, float)
 
 
 def _text(value: Any) -> Any:
     if isinstance(value, str):
         return value
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else MISMATCH
+    return str(value) if isinstance(value, NUMBERS) and not isinstance(value, bool) else MISMATCH
 
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
         return MISMATCH
-    if isinstance(value, int | float):
+    if isinstance(value, NUMBERS):
         return value
     try:
         number = Decimal(value)

@@ -19,6 +19,9 @@ class FieldType(StrEnum):
     MULTISELECT = "MULTISELECT"
     URL = "URL"
 
+    # That of an enum is written in Python, and a field's type is looked up for every value.
+    __hash__ = str.__hash__
+
 
 FieldValue = str | int | float | bool | date | datetime | tuple[str, ...] | None
 """A value as a connector read it. `None` means read and found empty, which clears the field (R8)."""

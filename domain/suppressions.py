@@ -15,6 +15,16 @@ Suppressed = Mapping[tuple[str, UUID | None], ContactStatus]
 """The status that an address carries, by email key and list; None stands for all mail."""
 
 
+async def are_there(connection: Connection, account_id: UUID) -> bool:
+    """Whether the account remembers anybody, be it by a suppression or a tombstone."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM suppression WHERE account_id = $1)"
+        " OR EXISTS (SELECT FROM tombstone WHERE account_id = $1)",
+        account_id,
+    )
+    return found
+
+
 async def load(connection: Connection, account_id: UUID, email_keys: Iterable[str]) -> Suppressed:
     """The suppressions of these addresses."""
     hashed = await _hasher(connection, account_id)

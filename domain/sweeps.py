@@ -26,26 +26,29 @@ SEEN = "SELECT unnest(external_ids) AS external_id FROM sweep_page WHERE account
 
 async def saw(connection: Connection, turn: Turn, external_ids: Sequence[str]) -> None:
     """The sweep under way saw these records; with the first page it begins."""
-    sweep = await connection.fetchval(
+    await connection.execute(
         """
-        UPDATE automatic_import SET
-            sweep = CASE WHEN sweep_started_at IS NULL THEN sweep + 1 ELSE sweep END,
-            sweep_is_whole = sweep_is_whole OR sweep_started_at IS NULL,
-            sweep_started_at = coalesce(sweep_started_at, now())
-        WHERE account_id = $1 AND id = $2 RETURNING sweep
+        WITH i AS (
+            UPDATE automatic_import SET
+                sweep = CASE WHEN sweep_started_at IS NULL THEN sweep + 1 ELSE sweep END,
+                sweep_is_whole = sweep_is_whole OR sweep_started_at IS NULL,
+                sweep_started_at = coalesce(sweep_started_at, now())
+            WHERE account_id = $1 AND id = $2 RETURNING account_id, id, sweep
+        )
+        INSERT INTO sweep_page (account_id, automatic_import_id, sweep, id, external_ids)
+        SELECT account_id, id, sweep, $3, $4 FROM i WHERE $4::text[] <> '{}'
         """,
-        turn.account_id, turn.automatic_import_id,
+        turn.account_id, turn.automatic_import_id, uuid7(), external_ids,
     )  # fmt: skip
-    await _keep(connection, turn, sweep, external_ids)
 
 
 async def add(connection: Connection, turn: Turn, external_ids: Sequence[str]) -> None:
     """These records are new since the last sweep: the next one is expected to see them."""
-    sweep = await connection.fetchval(
-        "SELECT sweep FROM automatic_import WHERE account_id = $1 AND id = $2",
-        turn.account_id, turn.automatic_import_id,
+    await connection.execute(
+        "INSERT INTO sweep_page (account_id, automatic_import_id, sweep, id, external_ids)"
+        " SELECT account_id, id, sweep, $3, $4 FROM automatic_import WHERE account_id = $1 AND id = $2",
+        turn.account_id, turn.automatic_import_id, uuid7(), external_ids,
     )  # fmt: skip
-    await _keep(connection, turn, sweep, external_ids)
 
 
 async def confirm(connection: Connection, turn: Turn, external_ids: Sequence[str]) -> None:
@@ -184,15 +187,6 @@ async def forget_all(connection: Connection, account_id: UUID, external_account_
         account_id, external_account_id,
     )  # fmt: skip
     await forget(connection, account_id, [row["id"] for row in rows])
-
-
-async def _keep(connection: Connection, turn: Turn, sweep: int, external_ids: Sequence[str]) -> None:
-    if external_ids:
-        await connection.execute(
-            "INSERT INTO sweep_page (account_id, automatic_import_id, sweep, id, external_ids)"
-            " VALUES ($1, $2, $3, $4, $5)",
-            turn.account_id, turn.automatic_import_id, sweep, uuid7(), external_ids,
-        )  # fmt: skip
 
 
 async def _end(connection: Connection, turn: Turn) -> None:

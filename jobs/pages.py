@@ -13,8 +13,8 @@ from jobs.reactions import Reading
 
 READ_TIMEOUT = timedelta(seconds=30)
 """For one page. With a cycle's budget it stays below arq's timeout, which would say nothing of the reason."""
-WORTH_FETCHING_AHEAD = 100
-"""Records: behind a page as large as that the next one is fetched while it is stored."""
+WORTH_READING_AHEAD = 100
+"""Records: behind a page as large as that the next one is read while it is stored."""
 
 
 class ReadingFailed(Exception):
@@ -36,18 +36,16 @@ async def take(claim: Claim, reading: Reading) -> tuple[Page, Incoming] | None:
     return await ahead
 
 
-def fetch_ahead(reading: Reading, page: Page) -> Callable[[], None] | None:
-    """What fetches the page behind `page` and gets it ready, to be called while that one is stored."""
-    if page.wait is not None or len(page.records) < WORTH_FETCHING_AHEAD:
-        return None
-    # Not that of the caller, who is in the middle of a transaction: a connector that renews its tokens stores them.
+def reading_ahead(reading: Reading, page: Page) -> Callable[[], None]:
+    """What reads the page behind `page`, to be called while that one is stored."""
+    # Not in the context of that moment, which may be within a transaction: a connector stores the tokens it renews.
     context = copy_context()
 
-    def fetch() -> None:
-        if reading.ahead is None:
+    def read() -> None:
+        if reading.ahead is None and page.wait is None and len(page.records) >= WORTH_READING_AHEAD:
             reading.ahead = asyncio.create_task(_read(reading), context=context)
 
-    return fetch
+    return read
 
 
 async def _read(reading: Reading) -> tuple[Page, Incoming] | None:
@@ -70,7 +68,7 @@ async def _read(reading: Reading) -> tuple[Page, Incoming] | None:
         complete=page.complete,
         remaining=page.remaining,
     )
-    incoming.prepare(as_news=reading.is_backfill)
+    await incoming.prepare(as_news=reading.is_backfill)
     return page, incoming
 
 

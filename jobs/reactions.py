@@ -55,7 +55,7 @@ class Reading:
     as it was read and as it is stored.
 
     `settled`: nothing that the ledger knows has to be dealt with before anything new is read. `ahead`: the page after
-    it, which is being fetched meanwhile.
+    it, which is being read meanwhile.
     """
 
     turn: Turn

@@ -209,13 +209,10 @@ async def _turn(ctx: Context, claim: Claim, reading: Reading, *, share: int) -> 
     if pages.is_known(page, reading.checkpoint):
         reading.page = None
         return Turned(goes_on=True)
-    stored = await ingest.store_page(
-        reading.turn,
-        incoming,
-        start=reading.start,
-        allowance=share,
-        meanwhile=pages.fetch_ahead(reading, page) if len(page.records) <= share else None,
-    )
+    read_ahead = pages.reading_ahead(reading, page) if len(page.records) <= share else None
+    if read_ahead is not None and not reading.is_backfill:
+        read_ahead()
+    stored = await ingest.store_page(reading.turn, incoming, start=reading.start, allowance=share, meanwhile=read_ahead)
     reading.start += stored.consumed
     is_whole = reading.start == len(page.records)
     reading.settled = not (stored.is_due or (is_whole and (page.deleted_ids or page.complete)))

@@ -65,8 +65,9 @@ def value_changes(
     before: dict[str, Any] = {}
     notes: dict[OutcomeNote, None] = {}
     applied = base.applied["values"] if base else {}
+    fields, current = known.fields, contact.field_values if contact is not None else {}
     for key, value in item.snapshot["values"].items():
-        known_field = known.fields.get(key)
+        known_field = fields.get(key)
         if known_field is None or not known_field.active:
             if value not in (None, "", []) and _is_over_limit(known_field, key, item, known):
                 notes[OutcomeNote.FIELD_LIMIT] = None
@@ -83,10 +84,10 @@ def value_changes(
         if stored is None and not (seen and key in applied):
             continue
         field_id = known_field.key
-        current = contact.field_values.get(field_id) if contact else None
-        if stored != current:
+        had = current.get(field_id)
+        if stored != had:
             changes[field_id] = stored
-            before[field_id] = current
+            before[field_id] = had
     return changes, before, list(notes)
 
 
@@ -101,6 +102,8 @@ def target_changes(
     item: Item, email: Email, contact_id: UUID, status: ContactStatus, known: Known
 ) -> tuple[list[tuple[UUID, ContactStatus]], list[UUID]]:
     """The import's lists and tags that the contact lacks, at its first link (R13)."""
+    if not known.rules.list_ids and not known.rules.tag_ids:
+        return [], []
     lists = []
     for list_id in known.rules.list_ids:
         if (contact_id, LIST, list_id) not in known.targets:

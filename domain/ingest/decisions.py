@@ -71,6 +71,7 @@ class Plan:
     """The decisions for a page, as far as the cap reaches, and what they come to.
 
     `held_back` counts those that the contact limit has no room for; `lacks_room`: the cap would have let one in.
+    `released` maps a record to the address that it lets go.
     """
 
     decisions: list[Decision] = field(default_factory=list)
@@ -78,6 +79,7 @@ class Plan:
     active_delta: int = 0
     held_back: int = 0
     lacks_room: bool = False
+    released: dict[str, str] = field(default_factory=dict)
 
 
 OUTCOME_OF = {

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from domain import contact_limit, database, fields, import_runs, suppressions
+from domain import contact_limit, database, import_runs, suppressions
 from domain.consent import LOW
 from domain.effects import ContactChange, Effects, Origin, announce
 from domain.enums import ContactStatus, DeletionPolicy, LedgerState
@@ -28,7 +28,7 @@ async def store_deletions(turn: Turn) -> Stored | None:
         stored.consumed = await act(storing, stored)
         return stored
 
-    stored = await in_transaction(turn, await fields.load(turn.account_id, turn.service), work)
+    stored = await in_transaction(turn, work)
     return stored if stored.consumed else None
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from domain import contact_limit, database, fields, import_runs, turns, waiting_room
+from domain import contact_limit, database, import_runs, turns, waiting_room
+from domain.ingest.deciding import store
 from domain.ingest.items import item_of_ledger
-from domain.ingest.storing import MAX_RECORDS, Stored, Storing, allowance_of, count, in_transaction, store
+from domain.ingest.storing import MAX_RECORDS, Stored, Storing, allowance_of, count, in_transaction
 from domain.turns import Turn
 
 
@@ -27,7 +28,7 @@ async def store_due(turn: Turn, *, allowance: int | None = None) -> Stored | Non
     async def work(storing: Storing) -> Stored:
         return await count(storing, await store(storing, items, allowance_of(storing.rules, allowance)))
 
-    return await in_transaction(turn, await fields.load(turn.account_id, turn.service), work)
+    return await in_transaction(turn, work)
 
 
 async def let_in(
@@ -60,5 +61,5 @@ async def let_in(
         items = [item_of_ledger(row["external_id"], row["record"], row["digest"]) for row in rows]
         return await count(storing, await store(storing, items, allowance))
 
-    stored = await in_transaction(turn, await fields.load(account_id, turn.service), work, lock_account=True)
+    stored = await in_transaction(turn, work, lock_account=True)
     return stored if stored.consumed else None

@@ -15,7 +15,7 @@ from uuid import UUID
 import orjson
 
 from domain import account as accounts
-from domain import contact_limit, waiting_room
+from domain import contact_limit, suppressions, waiting_room
 from domain.database import Connection
 from domain.emails import parse_email
 from domain.enums import ContactStatus, LedgerState, OutcomeCode
@@ -64,8 +64,8 @@ class Draft:
 class Known:
     """Everything a page's decisions depend on; `plan` keeps it current while it decides.
 
-    `holders` maps an address to the record that holds it, `released` a record to the address it lets go. `room` is
-    how many more contacts may become ACTIVE through this page; `queued`: others wait already.
+    `holders` maps an address to the record that holds it. `room` is how many more contacts may become ACTIVE through
+    this page; `queued`: others wait already.
     """
 
     rules: Rules
@@ -80,7 +80,6 @@ class Known:
     fields: Mapping[str, KnownField] = field(default_factory=dict)
     room: int = 0
     queued: bool = False
-    released: dict[str, str] = field(default_factory=dict)
 
 
 async def load_repeated(
@@ -243,6 +242,10 @@ async def _load_holders(connection: Connection, turn: Turn, keys: Iterable[str])
 
 
 async def _load_hashes(connection: Connection, known: Known, keys: Iterable[str]) -> None:
+    """Asked when the contacts are held: whoever deletes one of them, or unsubscribes it, was before us or waits."""
+    # To hash an address takes longer than to look for its hash.
+    if not await suppressions.are_there(connection, known.rules.account_id):
+        return
     key_of = {accounts.email_hash(known.rules.hash_key, key): key for key in keys}
     rows = await connection.fetch(
         "SELECT email_hash, list_id, status FROM suppression WHERE account_id = $1 AND email_hash = ANY($2::bytea[])"

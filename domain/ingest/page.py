@@ -1,23 +1,36 @@
 """Store a page: its records, their outcomes, the counts and the checkpoint in one transaction, or nothing (R14)."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from domain import database, fields, reviews, sweeps, turns
+from domain import fields, reviews, sweeps, turns
 from domain.emails import parse_email
 from domain.enums import DeletionPolicy, LedgerState
-from domain.fields import KnownField
 from domain.ingest import deletions
+from domain.ingest.deciding import store
 from domain.ingest.decisions import OUTCOME_OF
 from domain.ingest.guard import Guard, ReviewNeeded
 from domain.ingest.items import Sighting, distinct, item_of, seen_values, sighting_of, storable_id
 from domain.ingest.known import load_repeated
-from domain.ingest.storing import MAX_RECORDS, Stored, Storing, allowance_of, count, in_transaction, store
+from domain.ingest.storing import (
+    MAX_RECORDS,
+    USE_CAP,
+    Stored,
+    Storing,
+    allowance_of,
+    count_in_run,
+    in_transaction,
+    use_of_cap,
+)
 from domain.records import FieldSpec, Record
 from domain.turns import Turn
+
+AT_A_TIME = 20
+"""Records: less than a millisecond. PostgreSQL's next answer is not to wait for longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +50,23 @@ class Incoming:
     remaining: int | None = None
     sightings: list[Sighting] = field(init=False, default_factory=list)
 
-    def prepare(self, *, as_news: bool) -> None:
-        """Do what can be done with the records alone; `as_news` where most of them will be."""
-        self.sightings.extend(sighting_of(record) for record in self.records[len(self.sightings) :])
-        if as_news:
-            for each in self.sightings:
-                parse_email(item_of(each).snapshot.get("email") or "")
+    async def prepare(self, *, as_news: bool = False) -> None:
+        """Do what can be done with the records alone, giving way often; `as_news` where most of them will be."""
+        for start in range(len(self.sightings), len(self.records), AT_A_TIME):
+            sightings = [sighting_of(record) for record in self.records[start : start + AT_A_TIME]]
+            if as_news:
+                for each in sightings:
+                    parse_email(item_of(each).snapshot.get("email") or "")
+            self.sightings.extend(sightings)
+            await asyncio.sleep(0)
+
+
+class FieldsMissing(Exception):
+    """The page needs fields, which are made before its transaction: `seen` is what brings their values."""
+
+    def __init__(self, seen: Mapping[str, Sequence[str]]) -> None:
+        super().__init__()
+        self.seen = seen
 
 
 async def store_page(
@@ -57,10 +81,10 @@ async def store_page(
 
     The checkpoint moves when the last record is stored. Storing a page again changes nothing, so a retried one is
     harmless. What the guard against accidents stops is not stored: then the import waits for review. `meanwhile` is
-    called, maybe more than once, when PostgreSQL gets busy with the page for long. Raises LeaseLost or TurnSuperseded
+    called, maybe more than once, when PostgreSQL gets busy with news for long. Raises LeaseLost or TurnSuperseded
     where the page must be dropped.
     """
-    page.prepare(as_news=False)
+    await page.prepare()
     sightings = distinct(page.sightings[start : start + MAX_RECORDS])
     reaches_end = start + len(sightings) == len(page.records)
 
@@ -68,26 +92,36 @@ async def store_page(
         storing.guard, storing.meanwhile = Guard.of(storing.rules.guard), meanwhile
         # Unsubscribing whom the source deleted changes the number of ACTIVE contacts.
         storing.lock_account |= bool(page.deleted_ids) and storing.rules.deletion_policy is DeletionPolicy.UNSUBSCRIBE
-        stored = await _store_news(storing, sightings, allowance_of(storing.rules, allowance))
+        stored = await _store_news(storing, sightings, page.fields, allowance_of(storing.rules, allowance))
         is_whole = reaches_end and stored.consumed == len(sightings)
         await _keep_place(storing, page, stored, is_whole=is_whole, start=start)
-        stored = await count(storing, stored)
+        stored = await count_in_run(storing, stored)
         if is_whole:
             await _complete(storing, page, stored)
         return stored
 
-    try:
-        return await in_transaction(turn, await _ensure_fields(turn, sightings, page.fields), work)
-    except ReviewNeeded as needed:
-        return Stored(run=await reviews.stop(turn, needed.review), in_review=True)
+    while True:
+        try:
+            return await in_transaction(turn, work)
+        except FieldsMissing as missing:
+            await fields.ensure(
+                account_id=turn.account_id,
+                external_account_id=turn.external_account_id,
+                service=turn.service,
+                specs=page.fields,
+                seen=missing.seen,
+            )
+        except ReviewNeeded as needed:
+            return Stored(run=await reviews.stop(turn, needed.review), in_review=True)
 
 
-async def _store_news(storing: Storing, sightings: Sequence[Sighting], allowance: int) -> Stored:
+async def _store_news(
+    storing: Storing, sightings: Sequence[Sighting], specs: Mapping[str, FieldSpec], allowance: int
+) -> Stored:
     """Store what is news, as far as `allowance` reaches; what is not, up to there, is only counted."""
     states = await load_repeated(storing.connection, storing.turn, sightings)
     news = [index for index, state in enumerate(states) if state is None]
-    if not news and storing.meanwhile is not None:
-        storing.meanwhile()
+    await _require_fields(storing, [sightings[index] for index in news], specs)
     if storing.guard:
         storing.guard.figures.known += states.count(LedgerState.LINKED)
     stored = await store(storing, [item_of(sightings[index]) for index in news], allowance) if news else Stored()
@@ -99,47 +133,34 @@ async def _store_news(storing: Storing, sightings: Sequence[Sighting], allowance
     return stored
 
 
-async def _ensure_fields(
-    turn: Turn, sightings: Sequence[Sighting], specs: Mapping[str, FieldSpec]
-) -> Mapping[str, KnownField]:
-    """The fields that the page's changed records need, made before the page's transaction."""
-    if not sightings:
-        return {}
-    known = await fields.load(turn.account_id, turn.service)
-    keys = set[str]().union(*(each.record.values for each in sightings))
-    if all(key in known and known[key].first_seen_in is None for key in keys):
-        return known
-    digests = {
-        row["external_id"]: row["digest"]
-        for row in await database.fetch(
-            "SELECT external_id, digest FROM ledger WHERE account_id = $1 AND external_account_id = $2"
-            " AND automatic_import_id = $3 AND external_id = ANY($4::text[])",
-            turn.account_id, turn.external_account_id, turn.automatic_import_id,
-            [each.external_id for each in sightings],
-        )
-    }  # fmt: skip
-    changed = [item_of(each) for each in sightings if digests.get(each.external_id) != each.digest]
-    if not changed:
-        return known
-    return await fields.ensure(
-        account_id=turn.account_id,
-        external_account_id=turn.external_account_id,
-        service=turn.service,
-        specs=specs,
-        seen=seen_values(changed),
-    )
+async def _require_fields(storing: Storing, news: Sequence[Sighting], specs: Mapping[str, FieldSpec]) -> None:
+    """Raise FieldsMissing where the news call for fields that there are not."""
+    turn = storing.turn
+    storing.fields = await fields.load(turn.account_id, turn.service) if news else {}
+    keys = set[str]().union(*(each.record.values for each in news))
+    if all((known := storing.fields.get(key)) is not None and known.first_seen_in is None for key in keys):
+        return
+    seen = seen_values([item_of(each) for each in news])
+    if fields.fields_to_make(
+        storing.fields, (), service=turn.service, external_account_id=turn.external_account_id, specs=specs, seen=seen
+    ):
+        raise FieldsMissing(seen)
 
 
 async def _keep_place(storing: Storing, page: Incoming, stored: Stored, *, is_whole: bool, start: int) -> None:
-    """Where the import stands: its checkpoint, what the guard counts, what is new, and what is still to come (R4)."""
+    """Where the import stands: its checkpoint, what the guard counts, what is new, and what is still to come (R4).
+
+    In one statement with the use of the cap.
+    """
     if stored.new_ids and not page.sweep:
         await sweeps.add(storing.connection, storing.turn, stored.new_ids)
     remaining = None if page.remaining is None else page.remaining + len(page.records) - start - stored.consumed
     guard = storing.guard.to_json() if storing.guard else {}
     stored.is_due = await storing.connection.fetchval(
-        "UPDATE automatic_import i SET checkpoint = coalesce($3, checkpoint), guard = $4, source_remaining = $5"
-        f" WHERE account_id = $1 AND id = $2 RETURNING {turns.IS_DUE}",
-        storing.turn.account_id, storing.turn.automatic_import_id,
+        f"WITH used AS ({USE_CAP})"
+        " UPDATE automatic_import i SET checkpoint = coalesce($7, checkpoint), guard = $8, source_remaining = $9"
+        f" WHERE account_id = $1 AND id = $6 RETURNING {turns.IS_DUE}",
+        *use_of_cap(storing, stored), storing.turn.automatic_import_id,
         orjson.dumps(page.checkpoint).decode() if is_whole else None, orjson.dumps(guard).decode(), remaining,
     )  # fmt: skip
 

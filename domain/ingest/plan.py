@@ -46,7 +46,7 @@ def plan(items: Sequence[Item], known: Known, *, allowance: int) -> Plan:
         result.decisions.append(decision)
         if not decision.repeated:
             known.room -= active_delta
-            _keep_current(decision, known)
+            _keep_current(decision, known, result.released)
     return result
 
 
@@ -55,13 +55,14 @@ def plan_rejected(item: Item, known: Known) -> Plan:
     entry = known.entries.get(item.external_id)
     bare = replace(item, json="{}")
     decision = _not_applied(bare, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)
-    _keep_current(decision, known)
-    return Plan(decisions=[decision])
+    result = Plan(decisions=[decision])
+    _keep_current(decision, known, result.released)
+    return result
 
 
-def _keep_current(decision: Decision, known: Known) -> None:
+def _keep_current(decision: Decision, known: Known, released: dict[str, str]) -> None:
     """Let the next record see what this one does."""
-    _keep_addresses(decision, known)
+    _keep_addresses(decision, known, released)
     contact, change = decision.contact, decision.change
     if contact is None:
         return
@@ -80,14 +81,14 @@ def _keep_current(decision: Decision, known: Known) -> None:
         known.targets |= {(contact.id, TAG, tag_id) for tag_id in change.tags}
 
 
-def _keep_addresses(decision: Decision, known: Known) -> None:
+def _keep_addresses(decision: Decision, known: Known, released: dict[str, str]) -> None:
     external_id = decision.item.external_id
     entry = known.entries.get(external_id)
     holds = decision.email_key if decision.state is LINKED else None
     if entry is not None and entry.email_key not in (None, holds) and (entry.state is LINKED or entry.due):
         if known.holders.get(entry.email_key) == external_id:
             del known.holders[entry.email_key]
-        known.released[external_id] = entry.email_key
+        released[external_id] = entry.email_key
     if holds is not None:
         known.holders[holds] = external_id
     if decision.gone_key is not None:

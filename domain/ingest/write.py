@@ -5,21 +5,17 @@ from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
-import orjson
 
 from domain import consent, contact_limit, suppressions
-from domain.database import Connection, new_id
+from domain.database import Connection
 from domain.effects import ContactChange
 from domain.enums import ContactStatus, Outcome, OutcomeCode
 from domain.ingest.changed import contact_changes, mailed_lists
 from domain.ingest.decisions import CREATED, Decision, Plan
-from domain.ingest.known import Draft, Known
+from domain.ingest.known import Known
+from domain.ingest.rows import ContactAppeared, field_values, store_rows
 from domain.records import SourceConsent
 from domain.turns import Turn
-
-
-class ContactAppeared(Exception):
-    """Someone created a contact with one of the page's addresses meanwhile: decide again."""
 
 
 async def write(connection: Connection, turn: Turn, run_id: UUID, plan: Plan, known: Known) -> Sequence[ContactChange]:
@@ -29,17 +25,17 @@ async def write(connection: Connection, turn: Turn, run_id: UUID, plan: Plan, kn
     """
     new = [decision for decision in plan.decisions if not decision.repeated]
     changed = [decision for decision in new if decision.change.columns or decision.change.values]
-    await _release(connection, turn, known)
+    await _release(connection, turn, plan.released)
     await _keep_consent(connection, turn.account_id, new)
     await _move_addresses(connection, turn.account_id, changed)
-    await _store_records(connection, turn, run_id, new)
+    await store_rows(connection, turn, run_id, new)
     await _update_contacts(connection, turn.account_id, changed)
     mailed = await mailed_lists(connection, turn.account_id, changed)
     await _decline(connection, turn.account_id, new)
     await _confirm(connection, turn.account_id, changed, known)
     await _add_targets(connection, turn.account_id, new)
     await _suppress(connection, turn.account_id, new)
-    await name_successors(connection, turn, known.released.values())
+    await name_successors(connection, turn, plan.released.values())
     await contact_limit.count_active(connection, turn.account_id, plan.active_delta)
     if known.queued or plan.held_back:
         await _tell_waiting(connection, turn.account_id, new)
@@ -57,13 +53,13 @@ async def _tell_waiting(connection: Connection, account_id: UUID, decisions: Seq
     await contact_limit.tell_waiting(connection, account_id, taken)
 
 
-async def _release(connection: Connection, turn: Turn, known: Known) -> None:
+async def _release(connection: Connection, turn: Turn, released: Collection[str]) -> None:
     """Addresses are let go before others take them, whatever order the upsert visits the rows in."""
-    if known.released:
+    if released:
         await connection.execute(
             "UPDATE ledger SET state = 'SKIPPED' WHERE account_id = $1 AND external_account_id = $2"
             " AND automatic_import_id = $3 AND external_id = ANY($4::text[])",
-            turn.account_id, turn.external_account_id, turn.automatic_import_id, list(known.released),
+            turn.account_id, turn.external_account_id, turn.automatic_import_id, list(released),
         )  # fmt: skip
 
 
@@ -87,80 +83,14 @@ async def _move_addresses(connection: Connection, account_id: UUID, decisions: S
         for decision in decisions
         if "email_key" in decision.change.columns
     ]
+    if not moves:
+        return
     try:
         await connection.executemany(
             "UPDATE contact SET email = $3, email_key = $4 WHERE account_id = $1 AND id = $2", moves
         )
     except asyncpg.UniqueViolationError as error:
         raise ContactAppeared from error
-
-
-STORE = """
-WITH page AS (
-    SELECT * FROM unnest($6::decided_record[])
-), contacts AS (
-    INSERT INTO contact (account_id, id, email, email_key, first_name, last_name, phone, status, field_values,
-        created_by_run_id)
-    SELECT $1, contact_id, email, email_key, first_name, last_name, phone, status, field_values, $5
-    FROM page WHERE outcome = 'CREATED'
-    ON CONFLICT (account_id, email_key) DO NOTHING RETURNING id
-), records AS (
-    INSERT INTO ledger (account_id, external_account_id, automatic_import_id, revision, run_id,
-        external_id, contact_id, email_key, record, digest, applied, state, code)
-    SELECT $1, $2, $3, $4, $5, external_id, contact_id, email_key, record, digest, applied, state, code FROM page
-    ON CONFLICT (account_id, external_account_id, external_id, automatic_import_id) DO UPDATE SET
-        contact_id = excluded.contact_id, email_key = excluded.email_key, record = excluded.record,
-        digest = excluded.digest, applied = excluded.applied, state = excluded.state, code = excluded.code,
-        revision = excluded.revision, run_id = excluded.run_id, due = false, updated_at = now(),
-        -- Whoever joins the waiting room joins it at its end, and then keeps the place.
-        position = CASE WHEN excluded.code = 'CONTACT_LIMIT' AND ledger.code IS DISTINCT FROM 'CONTACT_LIMIT'
-            THEN excluded.position ELSE ledger.position END
-), outcomes AS (
-    INSERT INTO outcome (account_id, day, run_id, automatic_import_id,
-        id, external_id, contact_id, outcome, code, notes, before, after)
-    SELECT $1, (now() AT TIME ZONE 'UTC')::date, $5, $3,
-        outcome_id, external_id, contact_id, outcome, code, notes, before, after
-    FROM page WHERE outcome_id IS NOT NULL
-)
-SELECT count(*) FROM contacts
-"""
-"""New contacts, the ledger's rows and the outcomes. Returns how many contacts there were to make."""
-
-
-async def _store_records(connection: Connection, turn: Turn, run_id: UUID, decisions: Sequence[Decision]) -> None:
-    inserted = await connection.fetchval(
-        STORE, turn.account_id, turn.external_account_id, turn.automatic_import_id, turn.revision, run_id,
-        [_decided(decision) for decision in decisions],
-    )  # fmt: skip
-    if inserted != sum(decision.outcome is CREATED for decision in decisions):
-        raise ContactAppeared
-
-
-def _decided(decision: Decision) -> tuple[object, ...]:
-    """The decision as the type `decided_record`."""
-    item, change, contact, outcome = decision.item, decision.change, decision.contact, decision.outcome
-    created = contact if outcome is CREATED else None
-    return (
-        item.external_id, decision.contact_id, decision.email_key, item.json, item.digest,
-        orjson.dumps(decision.applied).decode() if decision.applied is not None else None,
-        decision.state, decision.code,
-        *(NOT_CREATED if created is None else _new_contact(created)),
-        new_id() if decision.is_news else None, outcome,
-        orjson.dumps(change.notes).decode() if change.notes else "[]",
-        orjson.dumps(change.before).decode() if change.before else None,
-        # A contact that was created is undone as a whole; what became of an updated one has to be compared.
-        orjson.dumps(change.after, default=str).decode() if outcome is UPDATED else None,
-    )  # fmt: skip
-
-
-def _new_contact(contact: Draft) -> tuple[object, ...]:
-    return (
-        contact.email, contact.first_name, contact.last_name, contact.phone, contact.status, _field_values(contact)
-    )  # fmt: skip
-
-
-UPDATED = Outcome.UPDATED
-NOT_CREATED = (None,) * 6
 
 
 async def _update_contacts(connection: Connection, account_id: UUID, decisions: Sequence[Decision]) -> None:
@@ -181,12 +111,8 @@ async def _update_contacts(connection: Connection, account_id: UUID, decisions: 
             [contact.last_name for contact in changed.values()],
             [contact.phone for contact in changed.values()],
             [contact.status for contact in changed.values()],
-            [_field_values(contact) for contact in changed.values()],
+            [field_values(contact) for contact in changed.values()],
         )
-
-
-def _field_values(contact: Draft) -> str:
-    return orjson.dumps({key: value for key, value in contact.field_values.items() if value is not None}).decode()
 
 
 async def _decline(connection: Connection, account_id: UUID, decisions: Sequence[Decision]) -> None:

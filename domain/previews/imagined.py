@@ -81,8 +81,7 @@ async def decide(
             _keep(imagined, decision)
         if known.queued or decided.held_back:
             await _tell_waiting(imagined, connection, decided.decisions)
-        await name_successors(imagined, connection, set(known.released.values()))
-        known.released.clear()
+        await name_successors(imagined, connection, set(decided.released.values()))
     return decided
 
 
