@@ -65,7 +65,8 @@ class Known:
     """Everything a page's decisions depend on; `plan` keeps it current while it decides.
 
     `holders` maps an address to the record that holds it. `room` is how many more contacts may become ACTIVE through
-    this page; `queued`: others wait already.
+    this page, after those who wait; `queued`: others wait already. `draining`: it is these records that waited, and the
+    room is theirs.
     """
 
     rules: Rules
@@ -80,6 +81,7 @@ class Known:
     fields: Mapping[str, KnownField] = field(default_factory=dict)
     room: int = 0
     queued: bool = False
+    draining: bool = False
 
 
 async def load_repeated(
@@ -180,6 +182,7 @@ async def load(
         fields=fields,
         room=room,
         queued=queued,
+        draining=draining,
     )
     await _load_hashes(connection, known, keys)
     await _load_targets(connection, known)

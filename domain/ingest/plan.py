@@ -45,9 +45,15 @@ def plan(items: Sequence[Item], known: Known, *, allowance: int) -> Plan:
             result.lacks_room |= result.cost < allowance
         result.decisions.append(decision)
         if not decision.repeated:
-            known.room -= active_delta
+            known.room -= active_delta if known.draining else active_delta + _joins_line(decision)
             _keep_current(decision, known, result.released)
     return result
+
+
+def _joins_line(decision: Decision) -> int:
+    """1 for a record that now waits for room, -1 for one that does no more: whoever comes later comes after it (R11)."""
+    waited = decision.entry is not None and decision.entry.code is OutcomeCode.CONTACT_LIMIT
+    return int(decision.code is OutcomeCode.CONTACT_LIMIT) - int(waited)
 
 
 def plan_rejected(item: Item, known: Known) -> Plan:

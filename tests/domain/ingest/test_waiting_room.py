@@ -79,6 +79,30 @@ async def test_whoever_is_new_comes_after_those_who_wait(source: Source) -> None
     assert await emails() == ["first@example.com"]
 
 
+async def test_room_that_a_page_makes_is_for_whoever_began_to_wait_in_it(source: Source) -> None:
+    await set_limit(1)
+    await source.send(record("ann"))
+
+    stored = await source.send(record("first"), record("ann", consent=SourceConsent.DENIED), record("late"))
+
+    assert stored.counts == Counter({Outcome.WAITING: 2, Outcome.UPDATED: 1})
+    assert await source.let_in() == Counter({Outcome.CREATED: 1})
+    assert await emails() == ["ann@example.com", "first@example.com"]
+    assert await waiting() == ["late"]
+
+
+async def test_the_place_of_whoever_leaves_the_waiting_room_is_free_in_the_same_page(source: Source) -> None:
+    await set_limit(0)
+    await source.send(record("first"))
+    await set_limit(1)
+
+    stored = await source.send(record("first", None), record("late"))
+
+    assert stored.counts == Counter({Outcome.SKIPPED: 1, Outcome.CREATED: 1})
+    assert await emails() == ["late@example.com"]
+    assert await waiting() == []
+
+
 async def test_an_opt_out_in_a_page_makes_room_for_those_who_wait_not_for_the_rest_of_the_page(source: Source) -> None:
     await set_limit(1)
     await source.send(record("old", consent=SourceConsent.GRANTED), record("first"))
