@@ -51,7 +51,7 @@ def plan(items: Sequence[Item], known: Known, *, allowance: int) -> Plan:
 
 
 def _joins_line(decision: Decision) -> int:
-    """1 for a record that now waits for room, -1 for one that does no more: whoever comes later comes after it (R11)."""
+    """1 for a record that waits for room from now on: later ones come after it (R11); -1 for one that does no more."""
     waited = decision.entry is not None and decision.entry.code is OutcomeCode.CONTACT_LIMIT
     return int(decision.code is OutcomeCode.CONTACT_LIMIT) - int(waited)
 

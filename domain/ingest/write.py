@@ -65,9 +65,13 @@ async def _release(connection: Connection, turn: Turn, released: Collection[str]
 
 async def _keep_consent(connection: Connection, account_id: UUID, decisions: Sequence[Decision]) -> None:
     """What an address declined stays with it: when its contact moves on, and when its contact was deleted here."""
-    moved = [d.contact.id for d in decisions if d.contact and "email_key" in d.change.columns]
+    moved = [d for d in decisions if d.contact and "email_key" in d.change.columns]
     if moved:
-        await suppressions.suppress_contacts(connection, account_id, moved)
+        await suppressions.suppress_contacts(connection, account_id, [d.contact_id for d in moved if d.contact_id])
+        # Another record of the page may have opted the contact out just before it moved on.
+        left = [(d.change.before["email_key"], d.change.before.get("status", d.status)) for d in moved]
+        low = {key: status for key, status in left if status in consent.LOW}
+        await suppressions.suppress(connection, account_id, {(key, None): status for key, status in low.items()})
     gone = [(d.gone_key, d.item.snapshot["consent"]) for d in decisions if d.gone_key is not None]
     if gone:
         await suppressions.bury(connection, account_id, [key for key, _ in gone])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from domain import consent, contacts, database, subscriptions
+from domain import consent, contacts, database, subscriptions, suppressions
 from domain.account import email_hash
 from domain.contacts import Given
 from domain.credentials import key_ring
@@ -361,3 +361,16 @@ async def test_an_address_that_somebody_deleted_here_has_now_is_nobody_elses_in_
 
     assert await source.ledger() == {"1": ("SKIPPED", "DELETED_HERE"), "2": ("SKIPPED", "DELETED_HERE")}
     assert await Contact.all().count() == 0
+
+
+async def test_an_opt_out_stays_with_the_address_that_its_contact_leaves_in_the_same_page(source: Source) -> None:
+    await source.send(record("1", "ann@example.com"), record("2", "ann@example.com"))
+
+    await source.send(record("2", "ann@example.com", consent=SourceConsent.DENIED), record("1", "moved@example.com"))
+
+    async with database.transaction() as connection:
+        kept = await suppressions.load(connection, source.account_id, ["ann@example.com", "moved@example.com"])
+    assert kept == {
+        ("ann@example.com", None): ContactStatus.UNSUBSCRIBED,
+        ("moved@example.com", None): ContactStatus.UNSUBSCRIBED,
+    }
