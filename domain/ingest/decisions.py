@@ -13,6 +13,8 @@ from domain.ingest.known import Draft, Entry
 
 # Python 3.11 takes longer to look up a member of an enum than to make an object.
 ACTIVE, CREATED, LINKED = ContactStatus.ACTIVE, Outcome.CREATED, LedgerState.LINKED
+KEEPS_ADDRESS = (LINKED, LedgerState.UNDONE)
+"""The states of a record for whose address others wait; an undone one is still what it was at the source."""
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from domain.consent import LOW
 from domain.effects import ContactChange, Effects, Origin, announce
 from domain.enums import ContactStatus, DeletionPolicy, LedgerState
 from domain.ingest.changed import count_active_subscriptions
+from domain.ingest.decisions import KEEPS_ADDRESS
 from domain.ingest.storing import MAX_RECORDS, Stored, Storing, in_transaction
 from domain.ingest.write import name_successors
 from domain.turns import Turn
@@ -60,7 +61,7 @@ async def act(storing: Storing, stored: Stored) -> int:
     )  # fmt: skip
     effects = await _apply_policy(storing, await _gone_for_good(storing, known))
     await name_successors(
-        connection, turn, {row["email_key"] for row in known if row["state"] == LedgerState.LINKED or row["due"]}
+        connection, turn, {row["email_key"] for row in known if row["state"] in KEEPS_ADDRESS or row["due"]}
     )
     run_id = storing.run_id or await import_runs.open_for_news(connection, turn.account_id, turn.automatic_import_id)
     stored.run = await import_runs.count_deleted(

@@ -14,7 +14,7 @@ from domain.database import new_id
 from domain.emails import Email, parse_email
 from domain.enums import ContactStatus, LedgerState, Outcome, OutcomeCode, OutcomeNote
 from domain.ingest.changes import NO_CHANGE, Change, column_changes, target_changes, value_changes
-from domain.ingest.decisions import ACTIVE, CREATED, LINKED, OUTCOME_OF, Decision, Plan
+from domain.ingest.decisions import ACTIVE, CREATED, KEEPS_ADDRESS, LINKED, OUTCOME_OF, Decision, Plan
 from domain.ingest.items import Item
 from domain.ingest.known import LIST, TAG, Draft, Entry, Known
 from domain.records import SourceConsent
@@ -91,7 +91,7 @@ def _keep_addresses(decision: Decision, known: Known, released: dict[str, str]) 
     external_id = decision.item.external_id
     entry = known.entries.get(external_id)
     holds = decision.email_key if decision.state is LINKED else None
-    if entry is not None and entry.email_key not in (None, holds) and (entry.state is LINKED or entry.due):
+    if entry is not None and entry.email_key not in (None, holds) and (entry.state in KEEPS_ADDRESS or entry.due):
         if known.holders.get(entry.email_key) == external_id:
             del known.holders[entry.email_key]
         released[external_id] = entry.email_key

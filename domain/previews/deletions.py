@@ -12,6 +12,7 @@ from domain import sweeps
 from domain.consent import LOW
 from domain.database import Connection
 from domain.enums import ContactStatus, DeletionPolicy, LedgerState, OutcomeCode
+from domain.ingest.decisions import KEEPS_ADDRESS
 from domain.ingest.known import TAG, Draft, Entry, load
 from domain.ingest.storing import MAX_RECORDS
 from domain.previews.imagined import Imagined, learn, learn_entries, learn_items, name_successors, reading
@@ -130,7 +131,7 @@ async def act(imagined: Imagined, sweep: Sweep, deletions: Deletions) -> bool:
         gone = [entry for entry in map(imagined.known.entries.get, batch) if _is_there(entry)]
         for entry in gone:
             _delete(imagined, entry)
-        released = {entry.email_key for entry in gone if entry.state is LedgerState.LINKED or entry.due}
+        released = {entry.email_key for entry in gone if entry.state in KEEPS_ADDRESS or entry.due}
         await name_successors(imagined, connection, {key for key in released if key is not None})
         contacts = await _gone_for_good(imagined, connection, gone)
     deletions.deleted += len(gone)

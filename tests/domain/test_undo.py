@@ -1,5 +1,6 @@
 """Undoing runs, by value: what comes back, what is kept or refused, and why (R20)."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -583,3 +584,20 @@ async def test_what_the_service_deleted_stays_deleted_when_its_run_is_undone(sou
 
     assert await Contact.all().count() == 0
     assert await source.ledger() == {"1": ("DELETED", None), "2": ("UNDONE", "UNDONE")}
+
+
+@pytest.mark.parametrize("page", [{"records": [record("1", "moved@example.com")]}, {"deleted": ["1"]}])
+async def test_whoever_waits_for_the_address_of_an_undone_record_gets_it_when_that_record_gives_it_up(
+    source: Source, page: dict[str, Any]
+) -> None:
+    first = await run(source, record("1", "ann@example.com"))
+    await run(source, record("2", "ann@example.com"))
+    await undo(source, first)
+    waiting = await source.ledger()
+
+    await source.send(*page.get("records", ()), deleted=page.get("deleted", ()))
+    await source.ingest_due()
+
+    assert waiting == {"1": ("UNDONE", "UNDONE"), "2": ("SKIPPED", "DUPLICATE_EMAIL")}
+    assert (await source.ledger())["2"] == ("LINKED", None)
+    assert (await contacts(source))["ann@example.com"] == "ACTIVE"

@@ -24,6 +24,8 @@ from domain.enums import (
 from domain.records import Record
 from tests.domain.model.passes import Pass, Review, Sweeps
 
+KEEPS_ADDRESS = {LedgerState.LINKED, LedgerState.UNDONE}
+"""Others wait for the address of such a record; silent: also for that of one that was undone, until it changes."""
 OPEN = {RunState.QUEUED, RunState.RUNNING, RunState.WAITING_FOR_SERVICE, RunState.NEEDS_REVIEW}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from domain.enums import LedgerState, Outcome, OutcomeCode, RunState, RunTrigger
 from domain.records import Record
-from tests.domain.model.account import Account, Entry, ExternalAccount, Import, Run, StoredOutcome
+from tests.domain.model.account import KEEPS_ADDRESS, Account, Entry, ExternalAccount, Import, Run, StoredOutcome
 from tests.domain.model.guard import is_accident
 from tests.domain.model.rules import Decision, decide
 from tests.domain.model.runs import run_with_news, run_without_news
@@ -69,7 +69,7 @@ def write_page(
             decision.is_known, decision.is_accident = True, is_accident(decision, before)
         if decision.news:
             is_row = before is None or is_told_apart(decision, before.seen, before.state, before.code)
-            if before and (before.state is LedgerState.LINKED or before.due):
+            if before and (before.state in KEEPS_ADDRESS or before.due):
                 let_go.add(before.key)
             written = write(account, into, decision)
             outcome = written if is_row else None

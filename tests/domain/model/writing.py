@@ -5,7 +5,7 @@ from collections.abc import Sequence, Set
 
 from domain.enums import DeletionPolicy, LedgerState, Outcome, OutcomeCode
 from domain.records import SourceConsent
-from tests.domain.model.account import Account, Contact, Entry, Import, NewTargets, StoredOutcome
+from tests.domain.model.account import KEEPS_ADDRESS, Account, Contact, Entry, Import, NewTargets, StoredOutcome
 from tests.domain.model.consent import ACTIVE, LOW, UNCONFIRMED, UNSUBSCRIBED, keep_low, lowest, status_of
 from tests.domain.model.rules import Decision
 from tests.domain.model.silence import kept_silent, mailed_lists
@@ -125,7 +125,7 @@ def tell_deleted(account: Account, into: Import, external_ids: Sequence[str]) ->
     """
     known = [into.ledger[each] for each in external_ids if each in into.ledger]
     known = [entry for entry in known if entry.state is not LedgerState.DELETED]
-    let_go = {entry.key for entry in known if entry.state is LedgerState.LINKED or entry.due}
+    let_go = {entry.key for entry in known if entry.state in KEEPS_ADDRESS or entry.due}
     linked = [entry for entry in known if entry.state is LedgerState.LINKED]
     for entry in known:
         entry.state, entry.code, entry.due = LedgerState.DELETED, None, False
