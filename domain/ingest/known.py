@@ -108,7 +108,10 @@ async def load_repeated(
 async def load_entries(
     connection: Connection, turn: Turn, external_ids: Sequence[str]
 ) -> tuple[dict[str, Entry], dict[str, Entry]]:
-    """The ledger rows of these records: this import's, and a linked one of another import of the external account."""
+    """The ledger rows of these records: this import's, and one of another import of the external account.
+
+    That is one that is linked, else one of somebody whom a user deleted here.
+    """
     rows = await connection.fetch(
         "SELECT automatic_import_id, external_id, contact_id, email_key, digest, state, code, due, updated_at,"
         " coalesce(applied, record)::text AS applied FROM ledger"
@@ -124,6 +127,8 @@ async def load_entries(
             entries[row["external_id"]] = _entry(row)
         elif row["state"] == LedgerState.LINKED:
             siblings[row["external_id"]] = _entry(row)
+        elif row["code"] == OutcomeCode.DELETED_HERE and row["contact_id"] is None and row["digest"]:
+            siblings.setdefault(row["external_id"], _entry(row))
     return entries, siblings
 
 

@@ -120,7 +120,7 @@ def decide(item: Item, known: Known) -> Decision:
         return _not_applied(item, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)
     address = item.snapshot["email"]
     email = parse_email(address) if address else None
-    if entry is not None and _stays_deleted(entry, email, known):
+    if _stays_deleted(entry, known.siblings.get(item.external_id), email, known):
         return _deleted_here(item, entry, email)
     if not address or not address.strip():
         return _not_applied(item, entry, Outcome.SKIPPED, OutcomeCode.NO_EMAIL)
@@ -150,13 +150,17 @@ def _not_applied(
     )
 
 
-def _stays_deleted(entry: Entry, email: Email | None, known: Known) -> bool:
+def _stays_deleted(entry: Entry | None, sibling: Entry | None, email: Email | None, known: Known) -> bool:
     """Whether the record is of somebody whom a user deleted here, whatever address it has by now (R6, R13).
 
-    Not where a user wants it tried again, which leaves no digest, or made a contact of that address; nor where it has
-    its contact still, and only moved to an address that was deleted here.
+    Another import of the external account tells that too, where this one does not know. Not where a user wants it
+    tried again, which leaves no digest, or made a contact of that address; nor where it has its contact still, here or
+    there, and only moved to an address that was deleted here.
     """
-    if entry.code is not OutcomeCode.DELETED_HERE or not entry.digest or entry.contact_id is not None:
+    told = entry if entry is not None and entry.code is OutcomeCode.DELETED_HERE else sibling
+    if told is None or told.code is not OutcomeCode.DELETED_HERE or not told.digest or known.rules.unstable_ids:
+        return False
+    if any(row is not None and row.contact_id in known.contacts for row in (entry, sibling)):
         return False
     return email is None or email.key not in known.by_key
 
@@ -186,7 +190,7 @@ def _identify(item: Item, email: Email, known: Known) -> tuple[Draft | None, Ent
             continue
         if linked is by_key:
             return linked, entry
-        if known.rules.unstable_ids:
+        if known.rules.unstable_ids and (by_key is not None or _moved(entry, email)):
             continue
         if by_key is not None and _moved(entry, email):
             # Its address is now another contact's: it links to that one, to which it never wrote.

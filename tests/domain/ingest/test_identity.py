@@ -2,13 +2,24 @@
 
 from collections import Counter
 
+from domain import contacts
+from domain.contacts import Given
 from domain.enums import Outcome
 from domain.models import Contact
 from tests.domain.source import Source, add_import, record
+from tests.domain.undoing import viewer
+from tests.fakes import RecordingQueue
+
+DELETED_HERE = ("SKIPPED", "DELETED_HERE")
 
 
 async def names() -> dict[str, str | None]:
     return {contact.email_key: contact.first_name async for contact in Contact.all().order_by("email_key")}
+
+
+async def delete(email_key: str, source: Source) -> None:
+    contact = await Contact.get(email_key=email_key)
+    await contacts.delete(viewer(source), contact.id, queue=RecordingQueue())
 
 
 async def test_a_changed_address_moves_the_same_contact(source: Source) -> None:
@@ -65,6 +76,56 @@ async def test_an_unstable_id_matches_by_address_first(source: Source) -> None:
 
     assert stored.counts == Counter({Outcome.CREATED: 1})
     assert await names() == {"ann@example.com": "Ann", "bob@example.com": "Bob"}
+
+
+async def test_a_record_with_an_unstable_id_and_the_same_address_is_the_contact_whose_address_was_corrected_here(
+    source: Source,
+) -> None:
+    source.unstable_ids = True
+    await source.send(record("1", "ann@example.com", first_name="Ann"))
+    ann = await Contact.get()
+    await contacts.update(viewer(source), ann.id, Given(email="anna@example.com"), queue=RecordingQueue())
+
+    await source.send(record("1", "ann@example.com", first_name="Anna"))
+
+    assert await names() == {"anna@example.com": "Anna"}
+
+
+async def test_an_unstable_id_of_somebody_who_was_deleted_here_may_be_somebody_else(source: Source) -> None:
+    source.unstable_ids = True
+    await source.send(record("1", "ann@example.com"))
+    await delete("ann@example.com", source)
+
+    await source.send(record("1", "bob@example.com", first_name="Bob"))
+
+    assert await names() == {"bob@example.com": "Bob"}
+
+
+async def test_nobody_who_was_deleted_here_comes_back_by_another_import_under_another_address(source: Source) -> None:
+    await source.send(record("ann"))
+    await delete("ann@example.com", source)
+    again = await add_import(source)
+
+    await again.send(record("ann", "ann@new.example"))
+
+    assert await names() == {}
+    assert await again.ledger() == {"ann": DELETED_HERE}
+
+
+async def test_an_address_that_was_deleted_here_does_not_hold_up_whoever_only_passed_through_it(source: Source) -> None:
+    await source.send(record("zoe"), record("ann", first_name="Ann"))
+    await delete("zoe@example.com", source)
+    other = await add_import(source)
+
+    await other.send(record("ann", "zoe@example.com", first_name="Ann"))
+    passing = await other.ledger()
+    await other.send(record("ann", "ann@new.example", first_name="Ann"))
+    await source.send(record("ann", "ann@new.example", first_name="Ann"))
+
+    assert passing == {"ann": DELETED_HERE}
+    assert await other.ledger() == {"ann": ("LINKED", None)}
+    assert await source.ledger() == {"zoe": DELETED_HERE, "ann": ("LINKED", None)}
+    assert await names() == {"ann@new.example": "Ann"}
 
 
 async def test_the_holder_keeps_an_address_and_the_next_in_order_gets_it_from_its_ledger_row(source: Source) -> None:

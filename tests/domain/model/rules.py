@@ -61,7 +61,7 @@ def decide(account: Account, into: Import, record: Record, *, again: bool = Fals
     if POISON in (record.first_name or ""):
         return not_applied(record, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)  # R15
     key = key_of(record.email) if record.email and "@" in record.email else None
-    if entry and stays_deleted(account, entry, key):
+    if stays_deleted(account, into, record, key):
         return deleted_here(record, entry, key)
     if not (record.email or "").strip():
         return not_applied(record, entry, Outcome.SKIPPED, OutcomeCode.NO_EMAIL)  # R5
@@ -103,13 +103,31 @@ def not_applied(
     return Decision(record=record, outcome=outcome, code=code, key=key, contact=contact, applied=applied)
 
 
-def stays_deleted(account: Account, entry: Entry, key: str | None) -> bool:
+def stays_deleted(account: Account, into: Import, record: Record, key: str | None) -> bool:
     """R13: whom a user deleted here does not come back under another address either.
 
-    Silent: unless a user wants the record tried again, or made a contact of that address.
+    R6: nor by another import of the external account, in which the record is the same. Silent: unless a user wants the
+    record tried again, or made a contact of that address; or it has its contact still, and only its address is that of
+    somebody who was deleted here.
     """
-    is_gone = entry.code is OutcomeCode.DELETED_HERE and entry.seen is not None
+    own = into.ledger.get(record.external_id)
+    rows = [own, *siblings(account, into, record)]
+    if any(row and row.contact in account.contacts for row in rows):
+        return False
+    told = [own] if own and own.code is OutcomeCode.DELETED_HERE else rows[1:]
+    is_gone = any(row and row.code is OutcomeCode.DELETED_HERE and row.seen for row in told)
     return is_gone and (key is None or account.contact_of(key) is None)
+
+
+def siblings(account: Account, into: Import, record: Record) -> list[Entry]:
+    """The rows of the record in other imports of the external account, as far as they tell who it is."""
+    others = [each.ledger for each in account.imports_of(into.external_account) if each is not into]
+    rows = [ledger[record.external_id] for ledger in others if record.external_id in ledger]
+    return [
+        row
+        for row in rows
+        if row.state is LedgerState.LINKED or (row.code is OutcomeCode.DELETED_HERE and not row.contact)
+    ]
 
 
 def deleted_here(record: Record, entry: Entry | None, key: str | None) -> Decision:
@@ -136,15 +154,9 @@ def identify(account: Account, into: Import, record: Record, key: str) -> tuple[
     """
     by_key = account.contact_of(key)
     own = into.ledger.get(record.external_id)
-    siblings = [
-        each.ledger[record.external_id]
-        for each in account.imports_of(into.external_account)
-        if each is not into
-        and record.external_id in each.ledger
-        and each.ledger[record.external_id].state is LedgerState.LINKED
-    ]
+    linked = [row for row in siblings(account, into, record) if row.state is LedgerState.LINKED]
     # Silent: which of several imports is asked that know the record. The one that was made last.
-    for entry in [own, *siblings[-1:]]:
+    for entry in [own, *linked[-1:]]:
         if entry is None or entry.contact is None or entry.contact not in account.contacts:
             continue
         if by_key not in (None, entry.contact) and address_changed(record, entry.applied):

@@ -153,8 +153,9 @@ class Play:
         assert await self.engine.delete_import(name, undoing=undoing) is accepted
         if not accepted:
             return
-        del self.account.imports[name]
-        self.account.imports[gone], self.engine.imports[gone] = old, self.engine.imports.pop(name)
+        # In its place: of the imports that know a record, the one that was made last is asked.
+        self.account.imports = {gone if each is old else key: each for key, each in self.account.imports.items()}
+        self.engine.imports[gone] = self.engine.imports.pop(name)
         new = Import(
             name=name, external_account=old.external_account, group=old.group, lists=old.lists, tags=old.tags,
             names=old.names, phones=old.phones, deletions=old.deletions, deletion_tag=old.deletion_tag,
