@@ -43,10 +43,19 @@ async def saw(connection: Connection, turn: Turn, external_ids: Sequence[str]) -
 
 
 async def add(connection: Connection, turn: Turn, external_ids: Sequence[str]) -> None:
-    """These records are new since the last sweep: the next one is expected to see them."""
+    """These records are new, and of no page that a sweep saw the whole of: the next sweep is expected to see them.
+
+    Who was deleted may come back: that an earlier sweep missed it says nothing any more.
+    """
     await connection.execute(
-        "INSERT INTO sweep_page (account_id, automatic_import_id, sweep, id, external_ids)"
-        " SELECT account_id, id, sweep, $3, $4 FROM automatic_import WHERE account_id = $1 AND id = $2",
+        """
+        WITH back AS (
+            DELETE FROM missing_record
+            WHERE account_id = $1 AND automatic_import_id = $2 AND external_id = ANY($4) AND NOT confirmed
+        )
+        INSERT INTO sweep_page (account_id, automatic_import_id, sweep, id, external_ids)
+        SELECT account_id, id, sweep, $3, $4 FROM automatic_import WHERE account_id = $1 AND id = $2
+        """,
         turn.account_id, turn.automatic_import_id, uuid7(), external_ids,
     )  # fmt: skip
 
@@ -143,12 +152,10 @@ async def start_over(turn: Turn) -> None:
 
 
 async def abandon(connection: Connection, account_id: UUID, import_id: UUID) -> None:
-    """The sweep under way will not be completed: the import reads from the start again, or its end was dropped."""
-    await connection.execute(
-        "DELETE FROM sweep_page p USING automatic_import i WHERE p.account_id = $1 AND p.automatic_import_id = $2"
-        " AND i.account_id = $1 AND i.id = $2 AND i.sweep_started_at IS NOT NULL AND p.sweep = i.sweep",
-        account_id, import_id,
-    )  # fmt: skip
+    """The sweep under way will not be completed: the import reads from the start again, or its end was dropped.
+
+    What it saw is what the next one is expected to see.
+    """
     await connection.execute(
         "UPDATE automatic_import SET sweep_started_at = NULL WHERE account_id = $1 AND id = $2", account_id, import_id
     )

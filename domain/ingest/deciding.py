@@ -72,7 +72,7 @@ async def _store_rejected(storing: Storing, item: Item) -> Stored:
 
 
 async def _write(storing: Storing, decided: Plan, known: Known) -> Stored:
-    stored = Stored.of(decided, known)
+    stored = Stored.of(decided)
     if not all(decision.repeated for decision in decided.decisions):
         storing.run_id = storing.run_id or await import_runs.open_for_news(
             storing.connection, storing.turn.account_id, storing.turn.automatic_import_id

@@ -152,7 +152,7 @@ async def _keep_place(storing: Storing, page: Incoming, stored: Stored, *, is_wh
 
     In one statement with the use of the cap.
     """
-    if stored.new_ids and not page.sweep:
+    if stored.new_ids and not (page.sweep and is_whole):
         await sweeps.add(storing.connection, storing.turn, stored.new_ids)
     remaining = None if page.remaining is None else page.remaining + len(page.records) - start - stored.consumed
     guard = storing.guard.to_json() if storing.guard else {}

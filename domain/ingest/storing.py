@@ -13,7 +13,7 @@ from domain import database, import_runs
 from domain.cap import left_of_cap
 from domain.database import Connection
 from domain.effects import Effects
-from domain.enums import Outcome, OutcomeNote
+from domain.enums import LedgerState, Outcome, OutcomeNote
 from domain.events import RunChanged
 from domain.fields import KnownField
 from domain.ingest.decisions import Plan
@@ -50,7 +50,7 @@ class Stored:
     cap_left: int = 0
 
     @classmethod
-    def of(cls, plan: Plan, known: Known) -> Self:
+    def of(cls, plan: Plan) -> Self:
         """What a plan comes to, once it is written."""
         outcomes = [decision.outcome for decision in plan.decisions]
         noted = [decision.change.notes for decision in plan.decisions if decision.change.notes]
@@ -59,7 +59,9 @@ class Stored:
             cost=plan.cost,
             counts=Counter({outcome: number for outcome in Outcome if (number := outcomes.count(outcome))}),
             protected=sum(OutcomeNote.PROTECTED in notes for notes in noted),
-            new_ids=[d.item.external_id for d in plan.decisions if d.item.external_id not in known.entries],
+            new_ids=[
+                d.item.external_id for d in plan.decisions if d.entry is None or d.entry.state is LedgerState.DELETED
+            ],
         )
 
     def __iadd__(self, other: Self) -> Self:

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from domain import contacts, ingest, sweeps, turns
-from domain.account import Viewer
+from domain import automatic_imports, contacts, ingest, sweeps, turns
 from domain.database import fetch, transaction
 from domain.enums import ContactStatus, DeletionPolicy
 from domain.models import Account, AutomaticImport, Contact, ContactTag, ImportRun, Suppression
 from domain.records import SourceConsent
 from tests.configuration import Configure
 from tests.domain.source import Source, make_source, record
+from tests.domain.undoing import viewer
 from tests.factories import make_list, make_tag
 from tests.fakes import RecordingQueue
 
@@ -52,6 +52,43 @@ async def test_a_record_that_comes_back_in_between_is_not(source: Source) -> Non
         await sweep(source, *names)
 
     assert await deleted(source) == []
+
+
+async def test_a_record_of_a_page_that_was_cut_counts_as_seen_though_it_was_gone_when_the_page_was_read_again(
+    source: Source,
+) -> None:
+    await source.send(record("a"), record("b"), record("c"), sweep=True, allowance=2)
+
+    for _ in range(3):
+        await sweep(source, "a", "c")
+
+    assert await source.ledger() == {"a": ("LINKED", None), "b": ("DELETED", None), "c": ("LINKED", None)}
+
+
+async def test_what_a_sweep_saw_that_was_given_up_is_expected_of_the_next(source: Source) -> None:
+    await source.send(record("a"), record("b"), sweep=True)
+    await automatic_imports.run_now(viewer(source), source.automatic_import_id, full=True, queue=RecordingQueue())
+    source.revision += 1
+
+    await sweep(source, "a")
+    first = await deleted(source)
+    await sweep(source, "a")
+
+    assert (first, await deleted(source)) == ([], ["b"])
+
+
+async def test_a_deleted_record_that_comes_back_outside_a_sweep_is_expected_of_the_next(source: Source) -> None:
+    await sweep(source, "a", "b")
+    await source.send(deleted=["b"])
+    await sweep(source, "a")
+    await source.send(record("b"))
+
+    await sweep(source, "a")
+    first = await source.ledger()
+    await sweep(source, "a")
+
+    assert first == {"a": ("LINKED", None), "b": ("LINKED", None)}
+    assert await deleted(source) == ["b"]
 
 
 async def test_a_deleted_record_that_comes_back_is_linked_again(source: Source) -> None:
@@ -253,11 +290,10 @@ async def test_deletions_here_and_at_the_source_never_wait_for_each_other_in_a_c
     ids = [contact.id async for contact in Contact.all().order_by("email_key")]
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     before = await fetch(deadlocks)
-    viewer = Viewer(account_id=source.account_id, token_id=source.account_id, scopes=frozenset())
 
     async def here() -> None:
         for contact_id in ids[:40]:
-            await contacts.delete(viewer, contact_id, queue=RecordingQueue())
+            await contacts.delete(viewer(source), contact_id, queue=RecordingQueue())
 
     async def there() -> None:
         for start in range(0, len(names), 10):

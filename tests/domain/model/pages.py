@@ -24,10 +24,10 @@ def store_page(account: Account, into: Import, page: Page, rest: Sequence[Record
     if review := judge(account, into, rest, left):
         stop(into, review)
         return rest
-    known = {*into.ledger}
+    known = {external_id for external_id, entry in into.ledger.items() if entry.state is not LedgerState.DELETED}
     stored = store(account, into, rest, left)
-    if not page.sweep:
-        into.sweeps.expected |= {record.external_id for record in rest[:stored]} - known
+    if not page.sweep or stored < len(rest):
+        sweeping.met(into, {record.external_id for record in rest[:stored]} - known)
     if stored < len(rest):
         return rest[stored:]
     into.checkpoint = page.checkpoint

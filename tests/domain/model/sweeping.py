@@ -18,6 +18,15 @@ def saw(into: Import, external_ids: Iterable[str]) -> None:
     into.sweeps.seen |= {*external_ids}
 
 
+def met(into: Import, external_ids: set[str]) -> None:
+    """These are new without a sweep's having seen all of their page: the next one is expected to see them."""
+    into.sweeps.missed -= external_ids
+    if into.sweeps.seen is None:
+        into.sweeps.expected |= external_ids
+    else:
+        into.sweeps.seen |= external_ids
+
+
 def conclude(into: Import, *, is_approved: bool = False) -> Review | None:
     """The sweep is complete: what it misses is noted, and deleted where the last one missed it too.
 
@@ -42,11 +51,12 @@ def conclude(into: Import, *, is_approved: bool = False) -> Review | None:
 
 
 def abandon(into: Import) -> None:
-    """The sweep under way will not be completed."""
+    """The sweep under way will not be completed; what it saw is expected of the next."""
+    into.sweeps.expected |= into.sweeps.seen or set()
     into.sweeps.seen = None
 
 
 def forget(into: Import) -> None:
     """Criteria or credentials are others: what sweeps saw and missed is no measure any more."""
-    into.sweeps.expected, into.sweeps.missed = set(), set()
-    into.sweeps.is_whole = into.sweeps.seen is None
+    under_way = None if into.sweeps.seen is None else set[str]()
+    into.sweeps = Sweeps(seen=under_way, is_whole=under_way is None, gone=into.sweeps.gone)
