@@ -123,20 +123,22 @@ async def _decline(connection: Connection, account_id: UUID, decisions: Sequence
     """What an address declined list by list counts for whoever comes to it, also where it was left in this page."""
     if not any("email_key" in d.change.columns for d in decisions):
         return
+    # By the address that each contact ends up with: what joins lists may be another record than what moves it.
     came = {
-        d.contact.email_key: d
+        d.contact.email_key: d.contact.id
         for d in decisions
         if d.contact and (d.outcome is CREATED or "email_key" in d.change.columns)
     }
     low = await suppressions.load(connection, account_id, came)
-    for decision in came.values():
-        if decision.change.lists:
+    for decision in decisions:
+        contact = decision.contact
+        if decision.change.lists and contact is not None and contact.email_key in came:
             lists = [
-                (list_id, consent.lower(status, low.get((decision.email_key or "", list_id))))
+                (list_id, consent.lower(status, low.get((contact.email_key, list_id))))
                 for list_id, status in decision.change.lists
             ]
             decision.change = replace(decision.change, lists=lists)
-    declined = [(came[key].contact_id, list_id, status.value) for (key, list_id), status in low.items() if list_id]
+    declined = [(came[key], list_id, status.value) for (key, list_id), status in low.items() if list_id]
     if declined:
         await connection.execute(
             "UPDATE subscription s SET status = u.status, updated_at = now()"

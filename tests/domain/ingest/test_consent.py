@@ -374,3 +374,19 @@ async def test_an_opt_out_stays_with_the_address_that_its_contact_leaves_in_the_
         ("ann@example.com", None): ContactStatus.UNSUBSCRIBED,
         ("moved@example.com", None): ContactStatus.UNSUBSCRIBED,
     }
+
+
+async def test_a_list_that_an_address_declined_stays_declined_whichever_record_of_a_page_joins_it(
+    source: Source,
+) -> None:
+    other = await add_import(source)
+    news = await ContactList.create(account_id=source.account_id, name="News")
+    await suppress(source.account_id, "declined@example.com", news.id)
+    await other.send(record("2", "ann@example.com"))
+    await source.send(record("1", "ann@example.com"))
+    await source.target(list_id=news.id)
+
+    await source.send(record("2", "passing@example.com"), record("1", "declined@example.com"))
+
+    assert [contact.email async for contact in Contact.all()] == ["declined@example.com"]
+    assert (await Subscription.get()).status == ContactStatus.UNSUBSCRIBED
