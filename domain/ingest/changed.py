@@ -22,19 +22,17 @@ async def contact_changes(
         if decision.outcome is CREATED and not decision.change.lists:
             changes.append(MADE)
         elif decision.cost and decision.contact is not None:
-            status, before = decision.status, decision.change.before.get("status")
-            active = status is ContactStatus.ACTIVE
-            joined = sum(active and each is ContactStatus.ACTIVE for _, each in decision.change.lists)
-            others = subscriptions.get(decision.contact.id, 0) - joined
-            on = mailed.get(decision.contact.id, 0)
-            mailed[decision.contact.id] = on + joined
-            changes.append(
-                ContactChange(
-                    written=True,
-                    joined=joined + (others if before is not None and active else 0),
-                    left=on if before is ContactStatus.ACTIVE and not active else 0,
-                )
-            )
+            contact_id, before = decision.contact.id, decision.change.before.get("status")
+            active = decision.status is ContactStatus.ACTIVE
+            # Whoever was not ACTIVE was mailed through none of their lists.
+            on = mailed.get(contact_id, 0) if before in (None, ContactStatus.ACTIVE) else 0
+            if active and before is not None:
+                joined = subscriptions.get(contact_id, 0)
+            else:
+                joined = sum(active and each is ContactStatus.ACTIVE for _, each in decision.change.lists)
+            left = on if before is ContactStatus.ACTIVE and not active else 0
+            mailed[contact_id] = on + joined
+            changes.append(ContactChange(written=True, joined=joined, left=left))
     return changes
 
 

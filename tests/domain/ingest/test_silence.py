@@ -83,6 +83,19 @@ async def test_an_opt_out_that_comes_with_an_address_which_left_the_list_leaves_
     assert await silenced() == [(2, 4, 3)]
 
 
+async def test_whoever_confirms_and_opts_out_in_one_page_joins_and_leaves(source: Source) -> None:
+    await source.target(list_id=(await make_list(source.account_id)).id)
+    await source.send(record("1", "a@example.com", consent=SourceConsent.PENDING))
+
+    await source.send(
+        record("1", "a@example.com", consent=SourceConsent.GRANTED),
+        record("2", "a@example.com", consent=SourceConsent.DENIED),
+    )
+
+    assert (await Contact.get()).status == ContactStatus.UNSUBSCRIBED
+    assert await silenced() == [(1, 3, 2)]
+
+
 async def test_what_is_unchanged_would_have_set_nothing_off(source: Source) -> None:
     await source.send(record("a", phone="1"))
     await source.send(record("a", phone="1"))
