@@ -18,7 +18,6 @@ from domain.database import Connection
 from domain.effects import ContactChange, Origin, announce
 from domain.enums import ContactStatus, TaskKind
 from domain.errors import Problem, Refused, not_found
-from domain.records import SourceConsent
 
 STEP = 500
 """Ledger rows per transaction, so that nobody waits long behind it."""
@@ -173,9 +172,10 @@ async def _still_wanted(connection: Connection, task: Task) -> Targets:
 
 async def _next_records(connection: Connection, task: Task, external_account_id: UUID) -> Sequence[Mapping[str, Any]]:
     rows: Sequence[Mapping[str, Any]] = await connection.fetch(
-        "SELECT external_id, contact_id, record->>'consent' AS consent FROM ledger"
-        " WHERE account_id = $1 AND external_account_id = $2 AND automatic_import_id = $3 AND external_id > $4"
-        " AND state = 'LINKED' AND first_seen_at <= $5 ORDER BY external_id LIMIT $6",
+        "SELECT external_id, contact_id, ARRAY(SELECT o.record->>'consent' FROM ledger o WHERE o.account_id = $1"
+        " AND o.contact_id = l.contact_id AND o.automatic_import_id = $3 AND o.state = 'LINKED') AS words"
+        " FROM ledger l WHERE account_id = $1 AND external_account_id = $2 AND automatic_import_id = $3"
+        " AND external_id > $4 AND state = 'LINKED' AND first_seen_at <= $5 ORDER BY external_id LIMIT $6",
         task.account_id, external_account_id, UUID(task.arguments["automatic_import_id"]),
         task.progress.get("after", ""), datetime.fromisoformat(task.arguments["linked_until"]), STEP,
     )  # fmt: skip
@@ -190,7 +190,7 @@ async def _give(
         " ORDER BY email_key FOR SHARE",
         account_id, [record["contact_id"] for record in records],
     )  # fmt: skip
-    words = {record["contact_id"]: SourceConsent(record["consent"]) for record in records}
+    words = {record["contact_id"]: record["words"] for record in records}
     joined = await _subscribe(connection, account_id, wanted.list_ids, contacts, words)
     tagged = await _tag(connection, account_id, wanted.tag_ids, contacts)
     announce(
@@ -207,9 +207,12 @@ async def _subscribe(
     account_id: UUID,
     list_ids: Sequence[UUID],
     contacts: Sequence[Mapping[str, Any]],
-    words: Mapping[UUID, SourceConsent],
+    words: Mapping[UUID, Sequence[str]],
 ) -> dict[UUID, int]:
-    """Subscribe the contacts as the ratchet allows (R9). Returns how many lists each is mailed by since."""
+    """Subscribe the contacts as the ratchet allows (R9). Returns how many lists each is mailed by since.
+
+    Of somebody whom several records of the import are, the most restrictive word counts.
+    """
     if not (contacts and list_ids):
         return {}
     suppressed = await suppressions.load(connection, account_id, [contact["email_key"] for contact in contacts])
@@ -217,9 +220,10 @@ async def _subscribe(
     for contact in contacts:
         contact_id, key = contact["id"], contact["email_key"]
         for list_id in list_ids:
-            here = consent.status_of_new(words[contact_id], suppressed=suppressed.get((key, list_id)))
+            declined = suppressed.get((key, list_id))
+            here = [consent.status_of_new(word, suppressed=declined).status for word in words[contact_id]]
             everywhere = consent.lower(ContactStatus(contact["status"]), suppressed.get((key, None)))
-            rows.append((contact_id, list_id, consent.lower(here.status, everywhere)))
+            rows.append((contact_id, list_id, consent.lower(*here, everywhere)))
     added = await connection.fetch(
         "INSERT INTO subscription (account_id, contact_id, list_id, status)"
         " SELECT $1, u.* FROM unnest($2::uuid[], $3::uuid[], $4::text[]) u ON CONFLICT DO NOTHING"

@@ -295,3 +295,20 @@ async def test_a_page_under_way_during_the_edit_is_read_again_with_the_new_targe
     await stage.work()
 
     assert await tagged(tag.id) == ["ann@example.com", "bob@example.com"]
+
+
+@pytest.mark.parametrize("words", [("GRANTED", "PENDING"), ("PENDING", "GRANTED")])
+async def test_of_two_records_that_are_one_contact_the_more_restrictive_word_counts(
+    stage: Stage, words: tuple[str, str]
+) -> None:
+    automatic_import = await import_with_contacts(stage, 2)
+    first, second = await LedgerEntry.all().order_by("external_id")
+    for row, word in zip((first, second), words, strict=True):
+        kept = {**row.record, "consent": word}
+        await LedgerEntry.filter(external_id=row.external_id).update(record=kept, contact_id=first.contact_id)
+    contact_list = await make_list(stage.account_id)
+
+    await edit(stage, automatic_import.id, list_ids=[contact_list.id])
+    await stage.work()
+
+    assert await subscriptions(contact_list.id) == {first.contact_id: UNCONFIRMED}

@@ -170,13 +170,15 @@ def succeed(into: Import, let_go: set[str | None]) -> None:
 def give_new_targets(account: Account, new: NewTargets) -> None:
     """R13: lists and tags that were added to an import go to all its contacts, through R9, and cost nothing."""
     into = new.of
-    for external_id in new.external_ids & into.ledger.keys():
-        entry = into.ledger[external_id]
-        if into.deleted or entry.state is not LedgerState.LINKED or entry.contact is None or entry.seen is None:
-            continue
+    linked = [entry for entry in into.ledger.values() if entry.state is LedgerState.LINKED and entry.seen]
+    for entry in linked:
         contact = entry.contact
+        if into.deleted or contact is None or entry.external_id not in new.external_ids:
+            continue
         for name in new.lists & {*into.lists} - contact.lists.keys():
-            word = account.suppressed.get((contact.key, name), status_of(entry.seen.consent))
+            # Silent: of somebody whom several records are, the most restrictive word counts.
+            words = [status_of(each.seen.consent) for each in linked if each.contact is contact and each.seen]
+            word = account.suppressed.get((contact.key, name), lowest(*words))
             everywhere = account.suppressed.get((contact.key, None), contact.status)
             contact.lists[name] = lowest(word, contact.status, everywhere)
         contact.tags |= new.tags & {*into.tags}
