@@ -22,9 +22,9 @@ NO_ROOM = Problem(
 
 
 async def room(connection: Connection, account_id: UUID) -> int:
-    """How many more contacts may be ACTIVE at the moment."""
+    """How many more contacts may be ACTIVE at the moment; below zero where a lower limit left too many."""
     room: int = await connection.fetchval(
-        "SELECT greatest(0, t.contact_limit - a.active_contacts) FROM account a"
+        "SELECT t.contact_limit - a.active_contacts FROM account a"
         " JOIN plan_tier t ON t.key = a.plan_tier_key WHERE a.id = $1",
         account_id,
     )
@@ -32,11 +32,11 @@ async def room(connection: Connection, account_id: UUID) -> int:
 
 
 async def hold(connection: Connection, account_id: UUID) -> int:
-    """Hold the account's row. Returns how many more contacts may be ACTIVE."""
+    """Hold the account's row. Returns how many more contacts may be ACTIVE, as `room` does."""
     # FOR UPDATE would block every insert that references the account, and deadlock.
     room: int = await connection.fetchval(
         "WITH a AS (SELECT plan_tier_key, active_contacts FROM account WHERE id = $1 FOR NO KEY UPDATE)"
-        " SELECT greatest(0, t.contact_limit - a.active_contacts) FROM a JOIN plan_tier t ON t.key = a.plan_tier_key",
+        " SELECT t.contact_limit - a.active_contacts FROM a JOIN plan_tier t ON t.key = a.plan_tier_key",
         account_id,
     )
     return room

@@ -55,6 +55,7 @@ async def head(
     Those are the first `room` of the whole line, and those whose address has a contact by now: they need no room.
     Each has `external_id`, `record` (JSON) and `digest`.
     """
+    room = max(0, room)
     # The first who is too late for the room, if anybody is.
     cut = await connection.fetchval(
         f"SELECT line.position {IN_LINE} ORDER BY line.position OFFSET $3 LIMIT 1", account_id, room + 1, room

@@ -202,7 +202,7 @@ async def _room(connection: Connection, account_id: UUID, *, lock: bool, drainin
     if not await waiting_room.is_used(connection, account_id):
         return room, False
     # Below zero, so that an opt-out in this page makes room for them too, not for the next record of the page.
-    return room - await waiting_room.count_ahead(connection, account_id, at_most=room + MOST_CHANGES), True
+    return room - await waiting_room.count_ahead(connection, account_id, at_most=max(0, room) + MOST_CHANGES), True
 
 
 async def _load_contacts(

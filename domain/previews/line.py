@@ -38,8 +38,8 @@ class Line:
 
     @property
     def free(self) -> int:
-        """How many more contacts may be ACTIVE at last."""
-        return max(0, self.limit - self.active)
+        """How many more contacts may be ACTIVE at last; below zero where a lower limit left too many."""
+        return self.limit - self.active
 
     @property
     def ahead(self) -> int:
@@ -81,7 +81,7 @@ class Line:
         """Once those who are known are in, each of the others takes a room, and costs one."""
         if self.rows:
             return
-        entering = min(self.free, self.more)
+        entering = max(0, min(self.free, self.more))
         self.active += entering
         self.more -= entering
         self.let_in += entering

@@ -91,6 +91,17 @@ async def test_room_that_a_page_makes_is_for_whoever_began_to_wait_in_it(source:
     assert await waiting() == ["late"]
 
 
+async def test_whoever_opts_out_of_too_many_contacts_makes_no_room(source: Source) -> None:
+    await source.send(record("ann"), record("bob"))
+    await set_limit(1)
+
+    stored = await source.send(record("ann", consent=SourceConsent.DENIED), record("late"))
+
+    assert stored.counts == Counter({Outcome.UPDATED: 1, Outcome.WAITING: 1})
+    assert await source.let_in() == Counter()
+    assert (await Account.get()).active_contacts == 1
+
+
 async def test_the_place_of_whoever_leaves_the_waiting_room_is_free_in_the_same_page(source: Source) -> None:
     await set_limit(0)
     await source.send(record("first"))
