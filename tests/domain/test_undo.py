@@ -601,3 +601,15 @@ async def test_whoever_waits_for_the_address_of_an_undone_record_gets_it_when_th
     assert waiting == {"1": ("UNDONE", "UNDONE"), "2": ("SKIPPED", "DUPLICATE_EMAIL")}
     assert (await source.ledger())["2"] == ("LINKED", None)
     assert (await contacts(source))["ann@example.com"] == "ACTIVE"
+
+
+async def test_an_address_to_which_somebody_deleted_here_came_in_the_run_does_not_come_back(source: Source) -> None:
+    await run(source, record("ann"), record("zoe"))
+    zoe = await Contact.get(email_key="zoe@example.com")
+    await book.delete(viewer(source), zoe.id, queue=RecordingQueue())
+    run_id = await run(source, record("ann", "moved@example.com"), record("zoe", "ann@example.com"))
+
+    undo_id = await undo(source, run_id)
+
+    assert await results(undo_id) == [("zoe", "NOTHING", None), ("ann", "REFUSED", "DELETED_HERE")]
+    assert await contacts(source) == {"moved@example.com": "ACTIVE"}
