@@ -30,6 +30,10 @@ MOST_CHANGES = 500
 """As many contacts change their status in one transaction at the most."""
 
 
+class ContactGone(Exception):
+    """Someone deleted a contact of the page's records meanwhile: what the ledger said of them is read again."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Entry:
     """A ledger row. `applied` is the record as last written to the contact."""
@@ -160,7 +164,7 @@ async def load(
     lock_account: bool,
     draining: bool = False,
 ) -> Known:
-    """Read what the changed `items` touch, and lock it unless nothing is to be written.
+    """Read what the changed `items` touch, and lock it unless nothing is to be written. Raises ContactGone.
 
     `draining`: the items are the head of the waiting room, for whom the room is.
     """
@@ -177,6 +181,8 @@ async def load(
         if entry is not None and entry.contact_id is not None
     }
     drafts = await _load_contacts(connection, turn.account_id, ids, keys, lock=lock)
+    if lock and not ids <= {draft.id for draft in drafts}:
+        raise ContactGone
     known = Known(
         rules=rules,
         entries=entries,

@@ -1,18 +1,24 @@
 """R14 and R15: one transaction per page, fenced; what the database refuses is isolated."""
 
+import asyncio
 from collections import Counter
+from contextvars import copy_context
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from domain import database
+from domain import contacts, database
 from domain.enums import Outcome
 from domain.errors import LeaseLost, TurnSuperseded
+from domain.ingest import storing
+from domain.ingest.known import load_entries
 from domain.models import AutomaticImport, Contact, ExternalAccount, ImportRun
 from domain.records import FieldSpec, FieldType
 from tests.domain.source import Source, make_source, record
+from tests.domain.undoing import viewer
+from tests.fakes import RecordingQueue
 
 TABLES = ("contact", "ledger", "outcome", "import_run")
 
@@ -166,3 +172,24 @@ async def test_nothing_of_one_account_is_seen_or_changed_by_another(source: Sour
     assert contacts[source.account_id].first_name == "Ann"
     assert contacts[other.account_id].first_name == "Bea"
     assert contacts[source.account_id].field_values.keys() != contacts[other.account_id].field_values.keys()
+
+
+async def test_nobody_who_is_deleted_here_while_a_page_is_stored_comes_back_under_another_address(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await source.send(record("ann"))
+    ann, outside = await Contact.get(), copy_context()
+
+    async def delete_meanwhile(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        found = await load_entries(*arguments)
+        # In a context of its own: else it would share the page's transaction.
+        deleting = contacts.delete(viewer(source), ann.id, queue=RecordingQueue())
+        await asyncio.create_task(deleting, context=outside)
+        return found
+
+    monkeypatch.setattr(storing, "load_entries", delete_meanwhile)
+    await source.send(record("ann", "ann@new.example"), record("bob"))
+
+    assert [contact.email async for contact in Contact.all()] == ["bob@example.com"]
+    assert await source.ledger() == {"ann": ("SKIPPED", "DELETED_HERE"), "bob": ("LINKED", None)}
