@@ -203,6 +203,8 @@ class Account:
     limit: int
     plans: tuple[int, ...]
     auto_upgrade: bool = False
+    ceiling: int = 0
+    """The limit of the plan up to which it upgrades by itself."""
     now: float = 0
     places: int = 0
     clock: int = 0
@@ -237,10 +239,7 @@ class Account:
         return sorted((e for e in rows if e.code is OutcomeCode.CONTACT_LIMIT), key=lambda entry: entry.place)
 
     def upgrade(self, wanted: int) -> bool:
-        """R11: with auto-upgrade, on to the next plan until there is room for so many more. Returns whether there is.
-
-        The ceiling is the highest plan here.
-        """
+        """R11: with auto-upgrade, on to the next plan until there is room for so many more, if that can be."""
         while self.limit - self.active < wanted:
             if not self.climb():
                 return False
@@ -248,7 +247,7 @@ class Account:
 
     def climb(self) -> bool:
         """R11: on to the next plan, if it may be. Whoever needs room looks what that comes to, and climbs again."""
-        higher = [limit for limit in self.plans if limit > self.limit]
+        higher = [limit for limit in self.plans if self.limit < limit <= self.ceiling]
         if not self.auto_upgrade or not higher:
             return False
         self.limit = min(higher)

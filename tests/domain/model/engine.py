@@ -134,11 +134,12 @@ class Engine:
         """The user moves to the plan with this limit."""
         await plans.change(self.viewer, PLANS[limit], queue=RecordingQueue())
 
-    async def set_auto_upgrade(self, *, enabled: bool) -> None:
-        """The user's mutation; the ceiling is the highest plan that is used."""
-        await plans.set_auto_upgrade(
-            self.viewer, enabled=enabled, ceiling_key=PLANS[max(PLANS)], queue=RecordingQueue()
+    async def set_auto_upgrade(self, *, enabled: bool, ceiling: int) -> bool:
+        """The user's mutation; the ceiling is a plan's limit. Returns whether it is accepted."""
+        wanted = plans.set_auto_upgrade(
+            self.viewer, enabled=enabled, ceiling_key=PLANS[ceiling], queue=RecordingQueue()
         )
+        return await accepted(wanted)
 
     async def pause(self, name: str) -> None:
         """The user's mutation."""
@@ -226,9 +227,9 @@ class Engine:
             )
         )
 
-    async def delete_contact(self, key: str) -> None:
+    async def delete_contact(self, key: str, *, erase: bool) -> None:
         """The user's mutation."""
-        await deleting.delete(self.viewer, await self._contact(key), queue=RecordingQueue())
+        await deleting.delete(self.viewer, await self._contact(key), erase=erase, queue=RecordingQueue())
 
     async def _contact(self, key: str) -> UUID:
         rows = await database.fetch("SELECT id FROM contact WHERE email_key = $1", key)

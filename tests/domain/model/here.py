@@ -86,8 +86,11 @@ def set_subscription(account: Account, contact: Contact, name: str, status: Cont
         account.suppressed.pop((contact.key, name), None)
 
 
-def delete(account: Account, contact: Contact) -> None:
-    """R13: no import brings it back, under any address that it was known by; R9: what it declined holds on."""
+def delete(account: Account, contact: Contact, *, erase: bool) -> None:
+    """R13: no import brings it back, under any address that it was known by; R9: what it declined holds on.
+
+    R23: `erase` also blanks what imports keep of it, whoever's record has its addresses.
+    """
     keep_low(account, contact)
     rows = [entry for each in account.imports.values() for entry in each.ledger.values()]
     keys = {contact.key} | {entry.key for entry in rows if entry.contact is contact and entry.key}
@@ -95,8 +98,11 @@ def delete(account: Account, contact: Contact) -> None:
     account.contacts.remove(contact)
     for entry in rows:
         waits = entry.state is LedgerState.WAITING or entry.code is OutcomeCode.DUPLICATE_EMAIL
-        if entry.contact is contact or (entry.key in keys and waits):
+        has_address = entry.key in keys and entry.state is not LedgerState.LINKED
+        if entry.contact is contact or (has_address and (waits or erase)):
             entry.contact, entry.applied, entry.due = None, None, False
+            if erase:
+                entry.key, entry.kept = None, False
             if waits or entry.state is LedgerState.LINKED:
                 entry.state, entry.code = LedgerState.SKIPPED, OutcomeCode.DELETED_HERE
 

@@ -119,7 +119,7 @@ STEPS: Mapping[str, tuple[int, Callable[[Random], Mapping[str, Any]]]] = {
     ),
     "reconnect": (2, lambda rng: {"book": rng.choice(BOOKS)}),
     "another_plan": (2, lambda rng: {"limit": rng.choice(LIMITS)}),
-    "set_auto_upgrade": (1, lambda rng: {"enabled": rng.random() < 0.5}),
+    "set_auto_upgrade": (1, lambda rng: {"enabled": rng.random() < 0.5, "ceiling": rng.choice(LIMITS)}),
     "create_contact": (1, lambda rng: {"key": rng.choice(KEYS), "first_name": rng.choice(("Ann", "Cid"))}),
     "correct_name": (1, lambda rng: {"key": rng.choice(KEYS), "first_name": rng.choice(("Bob", "Cid"))}),
     "correct_address": (2, lambda rng: {"key": rng.choice(KEYS), "new": rng.choice(KEYS)}),
@@ -130,7 +130,7 @@ STEPS: Mapping[str, tuple[int, Callable[[Random], Mapping[str, Any]]]] = {
             "key": rng.choice(KEYS), "name": rng.choice(LISTS), "status": rng.choice(list(ContactStatus)),
         },
     ),
-    "delete_contact": (1, lambda rng: {"key": rng.choice(KEYS)}),
+    "delete_contact": (1, lambda rng: {"key": rng.choice(KEYS), "erase": rng.random() < 0.3}),
 }  # fmt: skip
 """What can happen, how often, and with what."""
 

@@ -19,7 +19,7 @@ from domain.enums import ContactStatus, ImportState
 from domain.records import Record
 from tests import databases
 from tests.configuration import Configure
-from tests.domain.model import guard, here, sweeping
+from tests.domain.model import guard, here, plans, sweeping
 from tests.domain.model.account import Account, ExternalAccount, Import
 from tests.domain.model.cycles import Cycles
 from tests.domain.model.engine import Engine, make_engine
@@ -188,16 +188,12 @@ class Play:
         return self.account.external_accounts[self.account.imports[name].external_account].is_healthy
 
     async def another_plan(self, limit: int) -> None:
-        if limit != self.account.limit:
-            self.account.limit = limit
-            self.account.ask_for_draining()
+        plans.choose_plan(self.account, limit)
         await self.engine.set_limit(limit)
 
-    async def set_auto_upgrade(self, enabled: bool) -> None:
-        self.account.auto_upgrade = enabled
-        if enabled:
-            self.account.ask_for_draining()
-        await self.engine.set_auto_upgrade(enabled=enabled)
+    async def set_auto_upgrade(self, enabled: bool, ceiling: int) -> None:
+        accepted = plans.set_auto_upgrade(self.account, enabled=enabled, ceiling=ceiling)
+        assert await self.engine.set_auto_upgrade(enabled=enabled, ceiling=ceiling) is accepted
 
     async def create_contact(self, key: str, first_name: str) -> None:
         accepted = here.create(self.account, key, first_name)
@@ -223,10 +219,10 @@ class Play:
             here.set_subscription(self.account, contact, name, status)
             assert await self.engine.set_status(key, status, name)
 
-    async def delete_contact(self, key: str) -> None:
+    async def delete_contact(self, key: str, erase: bool) -> None:
         if contact := self.account.contact_of(key):
-            here.delete(self.account, contact)
-            await self.engine.delete_contact(key)
+            here.delete(self.account, contact, erase=erase)
+            await self.engine.delete_contact(key, erase=erase)
 
 
 async def play(begin: Setting, steps: Sequence[Step]) -> str | None:
