@@ -19,6 +19,7 @@ from domain.cap import left_of_cap
 from domain.database import Connection
 from domain.errors import LeaseLost
 from domain.import_runs import OPEN
+from domain.running import HAS_CYCLES, RUNS
 from domain.settings import settings
 from domain.turns import IS_DUE
 
@@ -74,10 +75,10 @@ class Claim:
         return time.monotonic() - self.renewed_at < settings().lease_seconds / 9
 
 
-CLAIM_DUE = """
+CLAIM_DUE = f"""
 WITH on_time AS (
-    SELECT account_id, id FROM external_account
-    WHERE lease_token IS NULL AND health = 'HEALTHY' AND next_cycle_at <= now()
+    SELECT account_id, id FROM external_account e
+    WHERE lease_token IS NULL AND {HAS_CYCLES} AND next_cycle_at <= now()
     ORDER BY next_cycle_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
 ), abandoned AS (
     SELECT account_id, id FROM external_account WHERE lease_token IS NOT NULL AND lease_expires_at < now()
@@ -139,7 +140,7 @@ async def work_of(claim: Claim) -> CycleWork | None:
             AND NOT {IS_DUE} AS is_settled,
             {waiting_room.IS_USED} AS has_waiting
         FROM e LEFT JOIN automatic_import i ON i.account_id = e.account_id
-            AND i.external_account_id = e.id AND i.deleted_at IS NULL AND i.state IN ('ACTIVE', 'FAILING')
+            AND i.external_account_id = e.id AND {RUNS}
             AND (i.next_attempt_at IS NULL OR i.next_attempt_at <= now())
             AND (i.served_window_ends_at IS DISTINCT FROM e.window_ends_at OR {HAS_RUN})
         ORDER BY i.served_window_ends_at NULLS FIRST, i.id
@@ -229,13 +230,12 @@ async def release(claim: Claim, *, again_at: datetime | None = None) -> None:
         if held != claim.lease_token:
             return
         await connection.execute(
-            """
+            f"""
             UPDATE external_account e SET lease_token = NULL, lease_expires_at = NULL,
                 next_cycle_at = CASE
-                    WHEN e.health <> 'HEALTHY' OR NOT EXISTS (
+                    WHEN NOT {HAS_CYCLES} OR NOT EXISTS (
                         SELECT FROM automatic_import i WHERE i.account_id = e.account_id
-                            AND i.external_account_id = e.id AND i.deleted_at IS NULL
-                            AND i.state IN ('ACTIVE', 'FAILING')) THEN NULL
+                            AND i.external_account_id = e.id AND {RUNS}) THEN NULL
                     -- What was asked for during the cycle ("run now") stays asked for.
                     ELSE greatest(e.not_before,
                         CASE WHEN e.next_cycle_at <= now() OR $3::timestamptz IS NULL THEN e.next_cycle_at
@@ -250,7 +250,7 @@ async def release(claim: Claim, *, again_at: datetime | None = None) -> None:
 async def ask_for(connection: Connection, account_id: UUID, external_account_id: UUID) -> None:
     """A cycle is wanted now, or as soon as the service wants to be asked again."""
     await connection.execute(
-        "UPDATE external_account SET next_cycle_at = greatest(now(), not_before)"
-        " WHERE account_id = $1 AND id = $2 AND health = 'HEALTHY'",
+        "UPDATE external_account e SET next_cycle_at = greatest(now(), not_before)"
+        f" WHERE account_id = $1 AND id = $2 AND {HAS_CYCLES}",
         account_id, external_account_id,
     )  # fmt: skip

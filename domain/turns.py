@@ -17,6 +17,7 @@ from domain.enums import RunStop
 from domain.errors import LeaseLost, TurnSuperseded
 from domain.events import RunChanged
 from domain.import_runs import RunError
+from domain.running import HAS_CYCLES, RUNS
 from domain.settings import settings
 
 MAX_FAILURE_DOUBLINGS = 6
@@ -73,7 +74,7 @@ async def hold(connection: Connection, turn: Turn, *, reading: str = "") -> Mapp
 async def of_ledger(account_id: UUID, automatic_import_id: UUID, unstable_services: Collection[str]) -> Turn | None:
     """A turn without a lease, for work on the ledger alone. None where the import does not run."""
     rows = await database.fetch(
-        f"{WITHOUT_LEASE} AND i.state IN ('ACTIVE', 'FAILING') AND e.health = 'HEALTHY'",
+        f"{WITHOUT_LEASE} AND {RUNS} AND {HAS_CYCLES}",
         account_id,
         automatic_import_id,
     )

@@ -73,6 +73,7 @@ async def decide(
         )  # fmt: skip
         learn(known, loaded)
         # Room is what the line leaves to whoever is new: those in it come first.
+        known.draining = draining
         known.room, known.queued = (line.free, True) if draining else (line.free - line.ahead, line.ahead > 0)
         # Every record costs one at most: nothing is cut.
         decided = plan(items, known, allowance=len(items))

@@ -12,7 +12,7 @@ import pytest
 from domain import contacts, database
 from domain.enums import Outcome
 from domain.errors import LeaseLost, TurnSuperseded
-from domain.ingest import storing
+from domain.ingest import deciding
 from domain.ingest.known import load_entries
 from domain.models import AutomaticImport, Contact, ExternalAccount, ImportRun
 from domain.records import FieldSpec, FieldType
@@ -188,7 +188,7 @@ async def test_nobody_who_is_deleted_here_while_a_page_is_stored_comes_back_unde
         await asyncio.create_task(deleting, context=outside)
         return found
 
-    monkeypatch.setattr(storing, "load_entries", delete_meanwhile)
+    monkeypatch.setattr(deciding, "load_entries", delete_meanwhile)
     await source.send(record("ann", "ann@new.example"), record("bob"))
 
     assert [contact.email async for contact in Contact.all()] == ["bob@example.com"]
