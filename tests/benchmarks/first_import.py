@@ -5,13 +5,16 @@
 Both read the same pages of 500 contacts over loopback HTTP from a third process, into the same PostgreSQL, one after
 the other, each as one process beside it. dlt keeps one table; Sluice its contacts, the ledger and the outcomes. Three
 runs each: everything into empty tables, everything again with nothing changed, and a run that asks what changed and
-finds nothing. The raw ceiling is Sluice's own two upserts fed from memory. Memory is the process's highest, with a
-fifth of the contacts and with all of them.
+finds nothing. The raw ceiling is upserts of contact and ledger fed from memory. All of it three times, in turns; of
+each contestant's runs the quickest counts, since whatever else the machine does only ever slows one down. Memory is
+the process's highest, with a fifth of the contacts and with all of them.
 """
 
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +23,7 @@ from rich.table import Table
 from tests.benchmarks.servers import running_servers
 from tests.benchmarks.source import running_source
 
+ROUNDS = 3
 TARGETS = {"first": "≥ 2", "again": "≥ 10", "ceiling": "≥ 0.5", "idle": "≤ 0.02"}
 
 
@@ -32,11 +36,21 @@ def _figures(module: str, *arguments: str) -> dict[str, Any]:
 
 def _contestants(contacts: int) -> dict[str, dict[str, Any]]:
     """Each has servers of its own: nobody finds tables that another has filled."""
-    found = {}
-    for name in ("sluice_import", "dlt_import", "ceiling"):
-        with running_servers() as stack, running_source(contacts) as url:
-            found[name] = _figures(name, stack.database_url, str(contacts) if name == "ceiling" else url)
-    return found
+    found: dict[str, list[dict[str, Any]]] = {"sluice_import": [], "dlt_import": [], "ceiling": []}
+    for _ in range(ROUNDS):
+        for name, runs in found.items():
+            with running_servers() as stack, running_source(contacts) as url:
+                runs.append(_figures(name, stack.database_url, str(contacts) if name == "ceiling" else url))
+    return {name: _quickest(runs) for name, runs in found.items()}
+
+
+def _quickest(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    phases = {
+        name: min((run[name] for run in runs), key=itemgetter("cpu" if name == "idle" else "seconds"))
+        for name in ("first", "again", "idle")
+        if name in runs[0]
+    }
+    return runs[0] | phases | {"memory": max(run.get("memory", 0) for run in runs)}
 
 
 def _table(contacts: int, sluice: dict[str, Any], dlt: dict[str, Any], ceiling: dict[str, Any]) -> Table:
