@@ -9,12 +9,14 @@ from connectors.base import Checkpoint, Page, TransientError
 from domain import cycle
 from domain.cycle import Claim
 from domain.ingest import Incoming
-from jobs.reactions import Reading
+from jobs.reactions import Read, Reading, Unread
 
 READ_TIMEOUT = timedelta(seconds=30)
 """For one page. With a cycle's budget it stays below arq's timeout, which would say nothing of the reason."""
 WORTH_READING_AHEAD = 100
-"""Records: behind a page as large as that the next one is read while it is stored."""
+"""Records: behind a page as large as that the next ones are read while it is stored."""
+READ_AHEAD = 2
+"""Pages, so that there is something to do whenever PostgreSQL is waited for."""
 
 
 class ReadingFailed(Exception):
@@ -25,30 +27,47 @@ class ReadingFailed(Exception):
         self.error = error
 
 
-async def take(claim: Claim, reading: Reading) -> tuple[Page, Incoming] | None:
-    """The next page, as it was read and as it is stored; None where there is no more. Raises ReadingFailed."""
-    if reading.ahead is None:
-        if not claim.is_fresh:
-            await cycle.renew(claim)
-        return await _read(reading)
+async def take(claim: Claim, reading: Reading) -> Read:
+    """The next page; None where there is no more. Raises ReadingFailed."""
     # What was stored meanwhile was the sign of life.
-    ahead, reading.ahead = reading.ahead, None
-    return await ahead
+    while reading.ahead:
+        ahead = await reading.ahead.popleft()
+        if not isinstance(ahead, Unread):
+            return ahead
+    if not claim.is_fresh:
+        await cycle.renew(claim)
+    return await _read(reading)
 
 
 def reading_ahead(reading: Reading, page: Page) -> Callable[[], None]:
-    """What reads the page behind `page`, to be called while that one is stored."""
+    """What reads the pages behind `page`, to be called while that one is stored."""
     # Not in the context of that moment, which may be within a transaction: a connector stores the tokens it renews.
     context = copy_context()
+    # To get news ready takes about as long as to store them: what is further ahead would only be in the way.
+    most = 1 if reading.is_backfill else READ_AHEAD
 
     def read() -> None:
-        if reading.ahead is None and page.wait is None and len(page.records) >= WORTH_READING_AHEAD:
-            reading.ahead = asyncio.create_task(_read(reading), context=context)
+        while _is_worth_reading_on(page) and len(reading.ahead) < most:
+            before = reading.ahead[-1] if reading.ahead else None
+            reading.ahead.append(asyncio.create_task(_read_after(reading, before), context=context))
 
     return read
 
 
-async def _read(reading: Reading) -> tuple[Page, Incoming] | None:
+def _is_worth_reading_on(page: Page) -> bool:
+    return page.wait is None and len(page.records) >= WORTH_READING_AHEAD
+
+
+async def _read_after(reading: Reading, before: asyncio.Task[Read | Unread] | None) -> Read | Unread:
+    if before is not None:
+        await asyncio.wait([before])
+        read = None if before.cancelled() or before.exception() else before.result()
+        if read is None or isinstance(read, Unread) or not _is_worth_reading_on(read[0]):
+            return Unread()
+    return await _read(reading)
+
+
+async def _read(reading: Reading) -> Read:
     try:
         async with asyncio.timeout(READ_TIMEOUT.total_seconds()):
             page = await anext(reading.pages, None)
@@ -81,7 +100,7 @@ def is_known(page: Page, checkpoint: Checkpoint | None) -> bool:
 
 async def close(reading: Reading) -> None:
     """Nothing more is read."""
-    if reading.ahead is not None:
-        reading.ahead.cancel()
-        await asyncio.gather(reading.ahead, return_exceptions=True)
+    for ahead in reading.ahead:
+        ahead.cancel()
+    await asyncio.gather(*reading.ahead, return_exceptions=True)
     await reading.pages.aclose()

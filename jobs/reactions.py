@@ -1,9 +1,10 @@
 """What a cycle does when reading fails: four reactions, one per kind of failure (R15)."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypedDict
 
@@ -49,13 +50,21 @@ class Context(TypedDict):
     queue: Queue
 
 
+Read = tuple[Page, Incoming] | None
+"""A page as it was read, and as it is stored; None: there is no more."""
+
+
+class Unread:
+    """Nothing was read ahead: what came before was the last page, failed, or is one to wait behind."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Reading:
     """One import under way: its connector's pages, the checkpoint stored last, and the page not wholly stored yet,
     as it was read and as it is stored.
 
-    `settled`: nothing that the ledger knows has to be dealt with before anything new is read. `ahead`: the page after
-    it, which is being read meanwhile.
+    `settled`: nothing that the ledger knows has to be dealt with before anything new is read. `ahead`: the pages after
+    it, which are being read meanwhile.
     """
 
     turn: Turn
@@ -63,10 +72,10 @@ class Reading:
     pages: AsyncGenerator[Page, None]
     checkpoint: Checkpoint | None
     is_backfill: bool
-    page: tuple[Page, Incoming] | None = None
+    page: Read = None
     start: int = 0
     settled: bool = False
-    ahead: asyncio.Task[tuple[Page, Incoming] | None] | None = None
+    ahead: deque[asyncio.Task[Read | Unread]] = field(default_factory=deque)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,8 @@
 """How pages are read: ahead of time, and not stored where they say nothing new."""
 
-from connectors.base import CheckpointExpiredError, Page
+from datetime import timedelta
+
+from connectors.base import CheckpointExpiredError, Page, UnexpectedResponseError
 from domain import database
 from domain.enums import RunState
 from domain.models import AutomaticImport, ImportRun
@@ -25,6 +27,33 @@ async def test_what_a_connector_stores_while_it_reads_ahead_is_no_part_of_the_pa
     assert (run.state, run.created_count) == (RunState.COMPLETED, 300)
     # The first page was under way.
     assert seen == ["0"]
+
+
+async def test_what_fails_two_pages_ahead_keeps_nothing_of_what_comes_before_from_being_stored(stage: Stage) -> None:
+    import_id = await stage.add_import(page(*FIRST), page(*SECOND))
+    await stage.cycle()
+    await stage.next_window()
+    stage.scripts.steps["main"] = [page(*FIRST), page(*SECOND), UnexpectedResponseError("This is no JSON.")]
+
+    await stage.cycle()
+
+    run = (await stage.runs(import_id))[-1]
+    assert (run.state, run.read_count, run.unchanged_count) == (RunState.FAILED, 300, 300)
+    assert (await AutomaticImport.get(id=import_id)).checkpoint == {"at": SECOND[-1]}
+
+
+async def test_nothing_is_read_past_a_page_that_asks_for_patience(stage: Stage) -> None:
+    import_id = await stage.add_import(page(*FIRST), page(*SECOND))
+    await stage.cycle()
+    await stage.next_window()
+    patient = page(*SECOND, wait=timedelta(minutes=1))
+    stage.scripts.steps["main"] = [page(*FIRST), patient, page("carl")]
+
+    await stage.cycle()
+
+    run = (await stage.runs(import_id))[-1]
+    assert (run.state, run.unchanged_count) == (RunState.WAITING_FOR_SERVICE, 300)
+    assert stage.scripts.steps["main"] == [page("carl")]
 
 
 async def test_a_checkpoint_that_had_expired_is_stored_when_it_comes_again(stage: Stage) -> None:
