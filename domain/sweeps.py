@@ -154,11 +154,30 @@ async def start_over(turn: Turn) -> None:
 async def abandon(connection: Connection, account_id: UUID, import_id: UUID) -> None:
     """The sweep under way will not be completed: the import reads from the start again, or its end was dropped.
 
-    What it saw is what the next one is expected to see.
+    What it saw is what the next one is expected to see, kept once however many are given up, and what an earlier one
+    missed of that came back.
     """
     await connection.execute(
-        "UPDATE automatic_import SET sweep_started_at = NULL WHERE account_id = $1 AND id = $2", account_id, import_id
-    )
+        f"""
+        WITH i AS (
+            UPDATE automatic_import SET sweep_started_at = NULL
+            WHERE account_id = $1 AND id = $2 AND sweep_started_at IS NOT NULL RETURNING sweep
+        ), given_up AS (
+            DELETE FROM sweep_page p USING i WHERE account_id = $1 AND automatic_import_id = $2 AND p.sweep = i.sweep
+            RETURNING external_ids
+        ), seen AS (
+            SELECT DISTINCT unnest(external_ids) AS external_id FROM given_up
+        ), back AS (
+            DELETE FROM missing_record m USING seen WHERE m.account_id = $1 AND m.automatic_import_id = $2
+                AND m.external_id = seen.external_id AND NOT m.confirmed
+        )
+        INSERT INTO sweep_page (account_id, automatic_import_id, sweep, id, external_ids)
+        SELECT $1, $2, i.sweep, $3, array_agg(external_id) FROM i, (
+            SELECT external_id FROM seen EXCEPT {SEEN} AND sweep < (SELECT sweep FROM i)
+        ) new GROUP BY i.sweep
+        """,
+        account_id, import_id, uuid7(),
+    )  # fmt: skip
 
 
 async def discard(connection: Connection, account_id: UUID, import_id: UUID) -> None:

@@ -77,6 +77,30 @@ async def test_what_a_sweep_saw_that_was_given_up_is_expected_of_the_next(source
     assert (first, await deleted(source)) == ([], ["b"])
 
 
+async def test_whoever_is_back_in_a_sweep_that_is_given_up_is_missed_for_the_first_time_by_the_next(
+    source: Source,
+) -> None:
+    await sweep(source, "a", "b")
+    await sweep(source, "a")
+    await source.send(record("a"), record("b"), sweep=True)
+    await sweeps.start_over(source.turn)
+
+    await sweep(source, "a")
+    first = await deleted(source)
+    await sweep(source, "a")
+
+    assert (first, await deleted(source)) == ([], ["b"])
+
+
+async def test_what_sweeps_saw_that_were_given_up_is_kept_once(source: Source) -> None:
+    for names in ("ab", "abc", "cb"):
+        await source.send(*(record(name) for name in names), sweep=True)
+        await sweeps.start_over(source.turn)
+
+    rows = await fetch("SELECT unnest(external_ids) AS id FROM sweep_page ORDER BY 1")
+    assert [row["id"] for row in rows] == ["a", "b", "c"]
+
+
 async def test_a_deleted_record_that_comes_back_outside_a_sweep_is_expected_of_the_next(source: Source) -> None:
     await sweep(source, "a", "b")
     await source.send(deleted=["b"])

@@ -51,8 +51,9 @@ def conclude(into: Import, *, is_approved: bool = False) -> Review | None:
 
 
 def abandon(into: Import) -> None:
-    """The sweep under way will not be completed; what it saw is expected of the next."""
+    """The sweep under way will not be completed; what it saw is expected of the next, and is missed no longer."""
     into.sweeps.expected |= into.sweeps.seen or set()
+    into.sweeps.missed -= into.sweeps.seen or set()
     into.sweeps.seen = None
 
 
