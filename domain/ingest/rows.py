@@ -7,7 +7,7 @@ import asyncpg
 import orjson
 
 from domain.database import Connection, new_id
-from domain.enums import Outcome
+from domain.enums import Outcome, OutcomeCode
 from domain.ingest.decisions import CREATED, Decision
 from domain.ingest.known import Draft
 from domain.turns import Turn
@@ -24,7 +24,7 @@ OUTCOME = (
     "account_id", "run_id", "automatic_import_id",
     "id", "external_id", "contact_id", "outcome", "code", "notes", "before", "after",
 )  # fmt: skip
-UPDATED = Outcome.UPDATED
+UPDATED, WAITS = Outcome.UPDATED, OutcomeCode.CONTACT_LIMIT
 
 Row = tuple[object, ...]
 
@@ -42,10 +42,11 @@ async def store_rows(connection: Connection, turn: Turn, run_id: UUID, decisions
     except asyncpg.UniqueViolationError as error:
         raise ContactAppeared from error
     seen = (turn.account_id, turn.external_account_id, turn.automatic_import_id, turn.revision, run_id)
-    await _copy(connection, "ledger", LEDGER, [seen + _ledger(each) for each in decisions if each.entry is None])
-    known = [_ledger(each) for each in decisions if each.entry is not None]
-    if known:
-        await connection.execute(SEEN_AGAIN, *seen, *zip(*known, strict=True))
+    copied = [each for each in decisions if each.entry is None and each.code is not WAITS]
+    others = [_ledger(each) for each in decisions if each.entry is not None or each.code is WAITS]
+    if others:
+        await connection.execute(SEEN_AGAIN, *seen, *zip(*others, strict=True))
+    await _copy(connection, "ledger", LEDGER, [seen + _ledger(each) for each in copied])
     became = (turn.account_id, run_id, turn.automatic_import_id)
     await _copy(connection, "outcome", OUTCOME, [became + _outcome(each) for each in decisions if each.is_news])
 
@@ -63,7 +64,10 @@ ON CONFLICT (account_id, external_account_id, external_id, automatic_import_id) 
     position = CASE WHEN excluded.code = 'CONTACT_LIMIT' AND ledger.code IS DISTINCT FROM 'CONTACT_LIMIT'
         THEN excluded.position ELSE ledger.position END
 """
-"""Ledger rows that are there: an UPDATE would not always find them by their key."""
+"""Ledger rows that are there: an UPDATE would not always find them by their key.
+
+And those of whoever waits: together they get their places in the order of the page.
+"""
 
 
 async def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:

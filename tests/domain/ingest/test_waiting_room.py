@@ -91,6 +91,17 @@ async def test_room_that_a_page_makes_is_for_whoever_began_to_wait_in_it(source:
     assert await waiting() == ["late"]
 
 
+async def test_whoever_begins_to_wait_in_a_page_stands_as_the_page_has_them_known_before_or_not(
+    source: Source,
+) -> None:
+    await set_limit(0)
+    await source.send(record("known", None))
+
+    await source.send(record("1"), record("known"), record("2"))
+
+    assert await waiting() == ["1", "known", "2"]
+
+
 async def test_whoever_opts_out_of_too_many_contacts_makes_no_room(source: Source) -> None:
     await source.send(record("ann"), record("bob"))
     await set_limit(1)
