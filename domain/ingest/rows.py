@@ -71,8 +71,13 @@ And those of whoever waits: together they get their places in the order of the p
 
 
 async def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    if rows:
+    if not rows:
+        return
+    try:
         await connection.copy_records_to_table(table, columns=columns, records=rows)
+    except (TypeError, ValueError, OverflowError) as error:
+        # What the driver says of a statement's argument; of a row it says what Python said.
+        raise asyncpg.DataError("a value is not of its column's type") from error
 
 
 def _contact(contact: Draft) -> Row:

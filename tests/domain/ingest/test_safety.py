@@ -73,8 +73,9 @@ async def test_a_failure_in_the_last_statement_takes_the_whole_page_back(source:
         {"first_name": "A\0nn"},
         {"values": {"note": "a\0b"}},
         {"first_name": "lone surrogate \ud800"},
+        {"phone": 12345},
     ],
-    ids=["nul-in-name", "nul-in-value", "surrogate"],
+    ids=["nul-in-name", "nul-in-value", "surrogate", "no-text"],
 )
 async def test_a_record_that_the_database_refuses_is_isolated(source: Source, poison: dict[str, Any]) -> None:
     page = [record(f"good{n}") for n in range(9)]
