@@ -182,6 +182,7 @@ async def delete(viewer: Viewer, import_id: UUID, *, undo: bool = False) -> UUID
     async with _changing(viewer, import_id, "AUTOMATIC_IMPORT_DELETED"):
         await _row(account_id, import_id).update(deleted_at=datetime.now(UTC), revision=F("revision") + 1)
         await waiting_room.leave(account_id, import_id)
+        await _abandon_sweep(account_id, import_id, forget=True)
         await import_runs.cancel_open(account_id, [import_id])
         if undo:
             undo_id = await undo_all_runs(viewer, import_id)
@@ -244,9 +245,9 @@ async def _ask_for_cycle(account_id: UUID, external_account_id: UUID, import_id:
 async def _abandon_sweep(account_id: UUID, import_id: UUID, *, forget: bool = False) -> None:
     """The sweep under way will not be completed; with `forget`, earlier ones are no measure either (R16)."""
     async with database.transaction() as connection:
-        await sweeps.abandon(connection, account_id, import_id)
         if forget:
             await sweeps.forget(connection, account_id, [import_id])
+        await sweeps.abandon(connection, account_id, import_id)
 
 
 def _require_no_review(automatic_import: AutomaticImport) -> None:

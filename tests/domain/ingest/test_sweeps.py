@@ -101,6 +101,17 @@ async def test_what_sweeps_saw_that_were_given_up_is_kept_once(source: Source) -
     assert [row["id"] for row in rows] == ["a", "b", "c"]
 
 
+async def test_nothing_is_kept_of_the_sweeps_of_an_import_that_is_deleted(source: Source) -> None:
+    await sweep(source, "a", "b")
+    await sweep(source, "a")
+    await source.send(record("a"), sweep=True)
+
+    await automatic_imports.delete(viewer(source), source.automatic_import_id)
+
+    assert await fetch("SELECT id FROM sweep_page") == []
+    assert await fetch("SELECT external_id FROM missing_record") == []
+
+
 async def test_a_deleted_record_that_comes_back_outside_a_sweep_is_expected_of_the_next(source: Source) -> None:
     await sweep(source, "a", "b")
     await source.send(deleted=["b"])
