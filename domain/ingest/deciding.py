@@ -67,7 +67,11 @@ async def _store_together(storing: Storing, items: Sequence[Item], allowance: in
 
 async def _store_rejected(storing: Storing, item: Item) -> Stored:
     entries, siblings = await load_entries(storing.connection, storing.turn, [item.external_id])
-    known = Known(rules=storing.rules, entries=entries, siblings=siblings)
+    # Its contact is not held any more: that went with the savepoint.
+    known = await load(
+        storing.connection, storing.turn, storing.rules, [item], entries=entries, siblings=siblings, fields={},
+        lock_account=False,
+    )  # fmt: skip
     return await _write(storing, plan_rejected(item, known), known)
 
 

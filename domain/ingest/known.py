@@ -30,10 +30,6 @@ MOST_CHANGES = 500
 """As many contacts change their status in one transaction at the most."""
 
 
-class ContactGone(Exception):
-    """Someone deleted a contact of the page's records meanwhile: what the ledger said of them is read again."""
-
-
 @dataclass(slots=True, kw_only=True)
 class Entry:
     """A ledger row. `applied` is the record as last written to the contact."""
@@ -164,7 +160,7 @@ async def load(
     lock_account: bool,
     draining: bool = False,
 ) -> Known:
-    """Read what the changed `items` touch, and lock it unless nothing is to be written. Raises ContactGone.
+    """Read what the changed `items` touch, and lock it unless nothing is to be written.
 
     `draining`: the items are the head of the waiting room, for whom the room is.
     """
@@ -182,7 +178,10 @@ async def load(
     }
     drafts = await _load_contacts(connection, turn.account_id, ids, keys, lock=lock)
     if lock and not ids <= {draft.id for draft in drafts}:
-        raise ContactGone
+        # Someone deleted a contact meanwhile: what the ledger says of its records is other by now.
+        entries, siblings = await load_entries(
+            connection, turn, [*entries.keys() | {item.external_id for item in items}]
+        )
     known = Known(
         rules=rules,
         entries=entries,

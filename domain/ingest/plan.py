@@ -58,9 +58,7 @@ def _joins_line(decision: Decision) -> int:
 
 def plan_rejected(item: Item, known: Known) -> Plan:
     """The plan for a record that the database refused: it is isolated, the rest of its page is stored (R15)."""
-    entry = known.entries.get(item.external_id)
-    bare = replace(item, json="{}")
-    decision = _not_applied(bare, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)
+    decision = decide(replace(item, json="{}", rejected=True), known)
     result = Plan(decisions=[decision])
     _keep_current(decision, known, result.released)
     return result
@@ -116,12 +114,12 @@ def decide(item: Item, known: Known) -> Decision:
         return Decision(
             item=item, outcome=OUTCOME_OF[entry.state], contact_id=entry.contact_id, repeated=True, entry=entry
         )
-    if item.rejected:
-        return _not_applied(item, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)
-    address = item.snapshot["email"]
+    address = item.snapshot.get("email")
     email = parse_email(address) if address else None
     if _stays_deleted(entry, known.siblings.get(item.external_id), email, known):
         return _deleted_here(item, entry, email)
+    if item.rejected:
+        return _not_applied(item, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)
     if not address or not address.strip():
         return _not_applied(item, entry, Outcome.SKIPPED, OutcomeCode.NO_EMAIL)
     if email is None:

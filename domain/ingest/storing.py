@@ -18,7 +18,6 @@ from domain.events import RunChanged
 from domain.fields import KnownField
 from domain.ingest.decisions import Plan
 from domain.ingest.guard import Guard
-from domain.ingest.known import ContactGone
 from domain.ingest.rows import ContactAppeared
 from domain.ingest.rules import Rules, load_rules
 from domain.settings import settings
@@ -121,7 +120,7 @@ async def in_transaction(
             lock_account = True
         except RecordRefused:
             carefully = True
-        except (ContactAppeared, ContactGone, asyncpg.DeadlockDetectedError):
+        except (ContactAppeared, asyncpg.DeadlockDetectedError):
             continue
     message = f"could not store a page in {ATTEMPTS} attempts: too many concurrent changes of the same contacts"
     raise asyncpg.DeadlockDetectedError(message)

@@ -1,16 +1,23 @@
 """R15: what PostgreSQL itself refuses is isolated; the rest of its page is stored, and counted once."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextvars import copy_context
+from typing import Any
 
 import pytest
 
-from domain import database
+from domain import contacts, database
 from domain.enums import Outcome
+from domain.ingest import deciding
+from domain.ingest.known import load_entries
 from domain.models import AutomaticImport, Contact, ImportRun
 from tests.configuration import Configure
 from tests.domain.source import Source, make_source, record
+from tests.domain.undoing import viewer
 from tests.factories import make_list
+from tests.fakes import RecordingQueue
 
 
 @pytest.fixture
@@ -49,6 +56,28 @@ async def test_a_refused_page_of_one_leaves_a_run_that_says_so(picky: Source) ->
 
     assert stored.counts == Counter({Outcome.FAILED: 1})
     assert await picky.outcomes() == [("bad", "FAILED", "REJECTED_VALUE")]
+
+
+async def test_a_refused_record_has_no_contact_any_more_that_is_deleted_here_meanwhile(
+    picky: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await picky.send(record("ann"))
+    ann, outside = await Contact.get(), copy_context()
+    looks = iter(("all at once", "carefully", "refused"))
+
+    async def delete_meanwhile(*arguments: Any) -> Any:
+        found = await load_entries(*arguments)
+        if next(looks, None) == "refused":
+            # In a context of its own: else it would share the page's transaction.
+            deleting = contacts.delete(viewer(picky), ann.id, queue=RecordingQueue())
+            await asyncio.create_task(deleting, context=outside)
+        return found
+
+    monkeypatch.setattr(deciding, "load_entries", delete_meanwhile)
+    await picky.send(record("ann", first_name="Poison"))
+
+    rows = await database.fetch("SELECT contact_id, state, code FROM ledger")
+    assert [tuple(row) for row in rows] == [(None, "SKIPPED", "DELETED_HERE")]
 
 
 async def test_the_guard_counts_everybody_once_however_often_a_page_is_halved(

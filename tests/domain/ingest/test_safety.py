@@ -175,6 +175,47 @@ async def test_nothing_of_one_account_is_seen_or_changed_by_another(source: Sour
     assert contacts[source.account_id].field_values.keys() != contacts[other.account_id].field_values.keys()
 
 
+async def test_a_page_is_stored_however_many_are_deleted_here_one_by_one_meanwhile(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await source.send(*(record(f"p{n}") for n in range(9)))
+    leaving, outside = iter(await Contact.all().order_by("email")), copy_context()
+
+    async def delete_meanwhile(*arguments: Any) -> Any:
+        found = await load_entries(*arguments)
+        # In a context of its own: else it would share the page's transaction.
+        deleting = contacts.delete(viewer(source), next(leaving).id, queue=RecordingQueue())
+        await asyncio.create_task(deleting, context=outside.copy())
+        return found
+
+    monkeypatch.setattr(deciding, "load_entries", delete_meanwhile)
+    stored = await source.send(*(record(f"p{n}", first_name="New") for n in range(9)))
+
+    assert stored.counts == Counter({Outcome.UPDATED: 8, Outcome.SKIPPED: 1})
+    assert (await source.ledger())["p0"] == ("SKIPPED", "DELETED_HERE")
+
+
+async def test_a_ledger_row_whose_contact_is_gone_holds_up_no_page(source: Source) -> None:
+    await source.send(record("ann"))
+    await database.fetch("DELETE FROM contact")
+
+    stored = await source.send(record("ann", first_name="Ann"), record("bob"))
+
+    assert stored.counts == Counter({Outcome.CREATED: 2})
+    assert [contact.first_name async for contact in Contact.all().order_by("email")] == ["Ann", None]
+
+
+async def test_somebody_deleted_here_stays_so_though_the_record_could_not_be_stored_for_a_while(source: Source) -> None:
+    await source.send(record("ann"))
+    await contacts.delete(viewer(source), (await Contact.get()).id, queue=RecordingQueue())
+
+    await source.send(record("ann", first_name="A\0nn"))
+    await source.send(record("ann", "ann@new.example"))
+
+    assert await source.ledger() == {"ann": ("SKIPPED", "DELETED_HERE")}
+    assert await Contact.all().count() == 0
+
+
 async def test_nobody_who_is_deleted_here_while_a_page_is_stored_comes_back_under_another_address(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,11 +58,12 @@ def decide(account: Account, into: Import, record: Record, *, again: bool = Fals
     entry = into.ledger.get(record.external_id)
     if entry and not again and entry.seen == record and entry.state is not LedgerState.DELETED:
         return repeated(record, entry)
-    if POISON in (record.first_name or ""):
-        return not_applied(record, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)  # R15
-    key = key_of(record.email) if record.email and "@" in record.email else None
+    is_refused = POISON in (record.first_name or "")
+    key = key_of(record.email) if record.email and "@" in record.email and not is_refused else None
     if stays_deleted(account, into, record, key):
         return deleted_here(record, entry, key)
+    if is_refused:
+        return not_applied(record, entry, Outcome.FAILED, OutcomeCode.REJECTED_VALUE)  # R15
     if not (record.email or "").strip():
         return not_applied(record, entry, Outcome.SKIPPED, OutcomeCode.NO_EMAIL)  # R5
     if key is None:
