@@ -1,11 +1,13 @@
-"""New rows of contact, ledger and outcome come by COPY: what the statement computed for them is a default now."""
+"""New rows of contact, ledger and outcome come by COPY: what the statement computed for them is a default now.
+
+The type `decided_record` stays for now: this runs before the workers are replaced, and those still write by it.
+"""
 
 from tortoise import migrations
 from tortoise.migrations import operations as ops
 
 COPIED_ROWS = """
 ALTER TABLE outcome ALTER COLUMN day SET DEFAULT (now() AT TIME ZONE 'UTC')::date;
-DROP TYPE decided_record;
 """
 
 

@@ -49,6 +49,12 @@ async def test_every_table_of_an_account_is_keyed_by_it(database: None) -> None:
     assert [row["relname"] for row in rows] == ["account", "plan_tier", "tortoise_migrations"]
 
 
+async def test_workers_that_are_not_replaced_yet_find_what_they_write_by(database: None) -> None:
+    rows = await fetch("SELECT count(*) FROM unnest('{}'::decided_record[])")
+
+    assert rows[0]["count"] == 0
+
+
 async def test_todays_outcomes_have_a_partition(database: None) -> None:
     rows = await fetch(
         "SELECT to_regclass('outcome_' || to_char((now() AT TIME ZONE 'UTC')::date + n, 'YYYYMMDD')) IS NOT NULL"
