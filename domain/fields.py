@@ -17,6 +17,7 @@ from domain import database
 from domain.database import Connection
 from domain.records import FieldSpec, FieldType
 
+NUMBERS = (int, float)
 MAX_OPEN_ENDED = 100
 """Open-ended fields per service and account."""
 MAX_CANDIDATES = 1000
@@ -246,9 +247,6 @@ def coerce(value: Any, field_type: FieldType) -> Any:
     if not value and value in (None, "", []):
         return None
     return _FITTED[field_type](value)
-
-
-NUMBERS = (int, float)
 
 
 def _text(value: Any) -> Any:
