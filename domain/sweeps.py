@@ -63,9 +63,9 @@ async def add(connection: Connection, turn: Turn, external_ids: Sequence[str]) -
 async def confirm(connection: Connection, turn: Turn, external_ids: Sequence[str]) -> None:
     """The service says that these records are deleted: no sweep need miss them."""
     await connection.execute(
-        "INSERT INTO missing_record (account_id, automatic_import_id, external_id, confirmed)"
-        " SELECT DISTINCT $1::uuid, $2::uuid, id, true FROM unnest($3::text[]) id"
-        " ON CONFLICT (account_id, automatic_import_id, external_id) DO UPDATE SET confirmed = true",
+        "INSERT INTO missing_record (account_id, automatic_import_id, external_id, confirmed, told)"
+        " SELECT DISTINCT $1::uuid, $2::uuid, id, true, true FROM unnest($3::text[]) id"
+        " ON CONFLICT (account_id, automatic_import_id, external_id) DO UPDATE SET confirmed = true, told = true",
         turn.account_id, turn.automatic_import_id, external_ids,
     )  # fmt: skip
 

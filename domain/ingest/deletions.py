@@ -39,9 +39,8 @@ async def act(storing: Storing, stored: Stored) -> int:
     rows = await connection.fetch(
         """
         WITH gone AS (
-            DELETE FROM missing_record WHERE account_id = $1 AND automatic_import_id = $2 AND external_id IN (
-                SELECT external_id FROM missing_record WHERE account_id = $1 AND automatic_import_id = $2 AND confirmed
-                ORDER BY external_id LIMIT $4) RETURNING external_id
+            SELECT external_id FROM missing_record WHERE account_id = $1 AND automatic_import_id = $2 AND confirmed
+            ORDER BY external_id LIMIT $4
         )
         SELECT gone.external_id, l.email_key, l.state, l.due, l.contact_id FROM gone LEFT JOIN ledger l
             ON l.account_id = $1 AND l.external_account_id = $3 AND l.external_id = gone.external_id
@@ -49,9 +48,17 @@ async def act(storing: Storing, stored: Stored) -> int:
         """,
         turn.account_id, turn.automatic_import_id, turn.external_account_id, MAX_RECORDS,
     )  # fmt: skip
-    known = [row for row in rows if row["state"] is not None]
-    if not known:
-        return len(rows)
+    if known := [row for row in rows if row["state"] is not None]:
+        await _delete(storing, known, stored)
+    await connection.execute(
+        "DELETE FROM missing_record WHERE account_id = $1 AND automatic_import_id = $2 AND external_id = ANY($3)",
+        turn.account_id, turn.automatic_import_id, [row["external_id"] for row in rows],
+    )  # fmt: skip
+    return len(rows)
+
+
+async def _delete(storing: Storing, known: Sequence[Mapping[str, Any]], stored: Stored) -> None:
+    connection, turn = storing.connection, storing.turn
     await _hold_contacts(storing, {row["contact_id"] for row in known if row["contact_id"] is not None})
     await connection.execute(
         "UPDATE ledger SET state = 'DELETED', code = NULL, due = false, updated_at = now()"
@@ -67,7 +74,6 @@ async def act(storing: Storing, stored: Stored) -> int:
     stored.run = await import_runs.count_deleted(
         connection, turn.account_id, turn.automatic_import_id, run_id, len(known), effects
     )
-    return len(rows)
 
 
 async def _hold_contacts(storing: Storing, contact_ids: Collection[UUID]) -> None:
@@ -83,16 +89,26 @@ async def _hold_contacts(storing: Storing, contact_ids: Collection[UUID]) -> Non
 
 
 async def _gone_for_good(storing: Storing, deleted: Sequence[Mapping[str, Any]]) -> Sequence[UUID]:
-    """The contacts that no other record of the service has, be it one that waits for the address (R6)."""
+    """The contacts that no other record of the service has, be it one that waits for the address (R6).
+
+    What the service says is deleted is so for every import that knows the record; what this import's sweeps miss may
+    only have left its criteria.
+    """
     turn = storing.turn
     linked = [row for row in deleted if row["state"] == LedgerState.LINKED]
+    # A value, not a join: by the key, however many are missing and whatever was thought of the table when planning.
+    gone = """
+        (SELECT m.confirmed AND (m.told OR o.automatic_import_id = $3) FROM missing_record m
+        WHERE m.account_id = $1 AND m.automatic_import_id = $3 AND m.external_id = o.external_id)
+    """
     rows = await storing.connection.fetch(
-        """
+        f"""
         SELECT DISTINCT u.contact_id FROM unnest($4::uuid[], $5::text[]) u (contact_id, email_key)
         WHERE NOT EXISTS (SELECT FROM ledger o WHERE o.account_id = $1 AND o.contact_id = u.contact_id
-                AND o.external_account_id = $2 AND o.state = 'LINKED')
-            AND NOT EXISTS (SELECT FROM ledger d WHERE d.account_id = $1 AND d.automatic_import_id = $3
-                AND d.email_key = u.email_key AND d.code = 'DUPLICATE_EMAIL')
+                AND o.external_account_id = $2 AND o.state = 'LINKED' AND {gone} IS NOT TRUE)
+            AND NOT EXISTS (SELECT FROM ledger o WHERE o.account_id = $1 AND o.email_key = u.email_key
+                AND o.external_account_id = $2 AND o.state = 'SKIPPED' AND o.code = 'DUPLICATE_EMAIL'
+                AND {gone} IS NOT TRUE)
         ORDER BY 1
         """,
         turn.account_id, turn.external_account_id, turn.automatic_import_id,

@@ -119,13 +119,14 @@ class SweepPage(Model):
 class MissingRecord(Model):
     """Key (account_id, automatic_import_id, external_id): a record that the last complete sweep missed.
 
-    `confirmed`: it is deleted, because the service said so or because it was missed twice (R16).
+    `confirmed`: it is deleted, because the service said so (`told`) or because it was missed twice (R16).
     """
 
     automatic_import_id = fields.UUIDField(primary_key=True)
     account_id = fields.UUIDField()
     external_id = fields.TextField()
     confirmed = fields.BooleanField(default=False)
+    told = fields.BooleanField(default=False)
 
     class Meta:
         table = "missing_record"

@@ -39,17 +39,28 @@ class Deletions:
 class Sweep:
     """The reading under way, beside what earlier ones saw. `confirmed` are to be acted on, `acted` were.
 
+    `told`: those of `confirmed` of which the service itself says that they are deleted.
     `expected`: what the last complete one of this reading saw, and what came since; before there is one (`is_first`)
     those that the import has stored come on top. `noted` was missed by it. `is_told`: they are few enough.
     """
 
     confirmed: set[str]
     is_first: bool
+    told: set[str] = field(default_factory=set)
     expected: set[str] = field(default_factory=set)
     noted: set[str] = field(default_factory=set)
     acted: set[str] = field(default_factory=set)
     seen: set[str] | None = None
     is_told: bool = True
+
+    def tell(self, external_ids: Collection[str]) -> None:
+        """The service says that these records are deleted."""
+        self.confirmed.update(external_ids)
+        self.told.update(external_ids)
+
+    def is_gone(self, external_id: str, *, of_another: bool) -> bool:
+        """Whether the record is deleted for the import, or for another one of the external account as well."""
+        return external_id in (self.told if of_another else self.confirmed)
 
     def saw(self, external_ids: Iterable[str]) -> None:
         """A page of a reading of everything: with the first one it begins."""
@@ -63,12 +74,16 @@ class Sweep:
 async def load_sweep(connection: Connection, turn: Turn, *, starts_over: bool) -> Sweep:
     """What the import has stored; with new criteria, earlier readings are no measure any more."""
     rows = await connection.fetch(
-        "SELECT external_id FROM missing_record WHERE account_id = $1 AND automatic_import_id = $2 AND confirmed"
+        "SELECT external_id, told FROM missing_record WHERE account_id = $1 AND automatic_import_id = $2 AND confirmed"
         " LIMIT $3",
         turn.account_id, turn.automatic_import_id, EXACT_RECORDS + 1,
     )  # fmt: skip
-    confirmed = {row["external_id"] for row in rows}
-    return Sweep(confirmed=confirmed, is_first=not starts_over, is_told=len(confirmed) <= EXACT_RECORDS)
+    return Sweep(
+        confirmed={row["external_id"] for row in rows},
+        told={row["external_id"] for row in rows if row["told"]},
+        is_first=not starts_over,
+        is_told=len(rows) <= EXACT_RECORDS,
+    )
 
 
 async def conclude(imagined: Imagined, sweep: Sweep, deletions: Deletions) -> Mapping[str, Any] | None:
@@ -122,8 +137,6 @@ async def _missed(connection: Connection, turn: Turn, sweep: Sweep) -> tuple[int
 async def act(imagined: Imagined, sweep: Sweep, deletions: Deletions) -> bool:
     """Act on up to 500 records that count as deleted. Returns whether there was one."""
     batch = sorted(sweep.confirmed)[:MAX_RECORDS]
-    sweep.confirmed.difference_update(batch)
-    sweep.acted.update(batch)
     if not batch:
         return False
     async with reading() as connection:
@@ -133,7 +146,10 @@ async def act(imagined: Imagined, sweep: Sweep, deletions: Deletions) -> bool:
             _delete(imagined, entry)
         released = {entry.email_key for entry in gone if entry.state in KEEPS_ADDRESS or entry.due}
         await name_successors(imagined, connection, {key for key in released if key is not None})
-        contacts = await _gone_for_good(imagined, connection, gone)
+        contacts = await _gone_for_good(imagined, sweep, connection, gone)
+    sweep.confirmed.difference_update(batch)
+    sweep.told.difference_update(batch)
+    sweep.acted.update(batch)
     deletions.deleted += len(gone)
     match imagined.known.rules.deletion_policy:
         case DeletionPolicy.UNSUBSCRIBE:
@@ -158,7 +174,9 @@ def _delete(imagined: Imagined, entry: Entry) -> None:
     known.entries[entry.external_id] = replace(entry, state=LedgerState.DELETED, code=None, due=False)
 
 
-async def _gone_for_good(imagined: Imagined, connection: Connection, gone: Sequence[Entry]) -> Sequence[Draft]:
+async def _gone_for_good(
+    imagined: Imagined, sweep: Sweep, connection: Connection, gone: Sequence[Entry]
+) -> Sequence[Draft]:
     """The contacts that no other record of the service has, be it one that waits for the address (R6)."""
     known, turn = imagined.known, imagined.turn
     linked = [entry for entry in gone if entry.state is LedgerState.LINKED]
@@ -167,24 +185,39 @@ async def _gone_for_good(imagined: Imagined, connection: Connection, gone: Seque
         entries=known.entries, siblings=known.siblings, fields=known.fields, lock=False, lock_account=False,
     )  # fmt: skip
     learn(known, loaded)
-    held = await _held(imagined, connection, [entry.contact_id for entry in linked])
-    wanted = {entry.email_key for entry in known.entries.values() if entry.code is OutcomeCode.DUPLICATE_EMAIL}
+    held, wanted = await _held(imagined, sweep, connection, linked)
     ids = {entry.contact_id for entry in linked if entry.contact_id not in held and entry.email_key not in wanted}
     return [known.contacts[contact_id] for contact_id in ids if contact_id in known.contacts]
 
 
-async def _held(imagined: Imagined, connection: Connection, contact_ids: Sequence[UUID | None]) -> set[UUID | None]:
-    """Those of the contacts that some record of the service has."""
-    every = (imagined, *imagined.peers)
+async def _held(
+    imagined: Imagined, sweep: Sweep, connection: Connection, linked: Sequence[Entry]
+) -> tuple[set[UUID | None], set[str | None]]:
+    """The contacts that some record of the service has, and the addresses for which one waits."""
+    turn, every = imagined.turn, (imagined, *imagined.peers)
     rows = await connection.fetch(
-        "SELECT contact_id, automatic_import_id, external_id FROM ledger WHERE account_id = $1"
-        " AND contact_id = ANY($2::uuid[]) AND external_account_id = $3 AND state = 'LINKED'",
-        imagined.turn.account_id, contact_ids, imagined.turn.external_account_id,
+        "SELECT automatic_import_id, external_id, code, contact_id, email_key FROM ledger WHERE account_id = $1"
+        " AND external_account_id = $2 AND (state = 'LINKED' AND contact_id = ANY($3::uuid[])"
+        "     OR state = 'SKIPPED' AND code = 'DUPLICATE_EMAIL' AND email_key = ANY($4::text[]))",
+        turn.account_id, turn.external_account_id,
+        [entry.contact_id for entry in linked], [entry.email_key for entry in linked],
     )  # fmt: skip
     decided = {(each.turn.automatic_import_id, external_id) for each in every for external_id in each.known.entries}
-    return {row["contact_id"] for row in rows if (row["automatic_import_id"], row["external_id"]) not in decided} | {
-        entry.contact_id for each in every for entry in each.known.entries.values() if entry.state is LedgerState.LINKED
-    }
+    there = [tuple(row) for row in rows if (row["automatic_import_id"], row["external_id"]) not in decided] + [
+        (entry.automatic_import_id, entry.external_id, entry.code, entry.contact_id, entry.email_key)
+        for each in every
+        for entry in each.known.entries.values()
+        if entry.state is LedgerState.LINKED or entry.code is OutcomeCode.DUPLICATE_EMAIL
+    ]
+    held, wanted = set[UUID | None](), set[str | None]()
+    for import_id, external_id, code, contact_id, email_key in there:
+        if sweep.is_gone(external_id, of_another=import_id != turn.automatic_import_id):
+            continue
+        if code == OutcomeCode.DUPLICATE_EMAIL:
+            wanted.add(email_key)
+        else:
+            held.add(contact_id)
+    return held, wanted
 
 
 def _unsubscribe(imagined: Imagined, contacts: Collection[Draft]) -> int:

@@ -115,7 +115,7 @@ class Forecast:
         if page.sweep:
             self.sweep.saw(item.external_id for item in page.items)
         if page.deleted_ids:
-            self.sweep.confirmed.update(page.deleted_ids)
+            self.sweep.tell(page.deleted_ids)
             await act(self.imagined, self.sweep, self.deletions)
         if page.complete and (review := await conclude(self.imagined, self.sweep, self.deletions)):
             self._keep_review(review)

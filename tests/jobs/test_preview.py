@@ -458,6 +458,21 @@ async def test_deletions_that_the_service_tells_are_acted_on_by_the_imports_own_
     assert (await shown(stage, preview_id)).deletions == Deletions(deleted=1, unsubscribed=1)
 
 
+async def test_whom_the_service_tells_to_be_deleted_is_let_go_though_another_import_knows_the_record(
+    stage: Stage,
+) -> None:
+    await stage.add_import(page("a", "b", "c"), script="keeps")
+    await stage.cycle()
+    import_id = await swept(stage, "abc", "ac", deletion_policy=DeletionPolicy.UNSUBSCRIBE)
+
+    # That "b" is missed a second time may be for the criteria, and "nobody" was never known.
+    pages = page("c", deleted_ids=["a", "nobody"]), page("c", sweep=True, complete=True)
+    preview_id = await ask(stage, *pages, automatic_import_id=import_id)
+    await stage.work()
+
+    assert (await shown(stage, preview_id)).deletions == Deletions(deleted=2, unsubscribed=1, missing=0)
+
+
 async def test_new_criteria_and_new_imports_know_of_no_earlier_sweep(stage: Stage) -> None:
     import_id = await swept(stage, "abcde", "abc")
     everything = page("a", sweep=True, complete=True)

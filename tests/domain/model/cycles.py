@@ -174,7 +174,7 @@ class Cycles:
         if into.sweeps.gone:
             hold(reading)
             gone, into.sweeps.gone = into.sweeps.gone, set()
-            delete(self.account, into, sorted(gone))
+            delete(self.account, into, sorted(gone), is_told=False)
             return True
         due = sorted((e for e in into.ledger.values() if e.due), key=lambda entry: entry.place)
         if due:

@@ -33,16 +33,16 @@ def store_page(account: Account, into: Import, page: Page, rest: Sequence[Record
     into.checkpoint = page.checkpoint
     if page.sweep:
         sweeping.saw(into, [record.external_id for record in page.records])
-    delete(account, into, page.deleted_ids)
+    delete(account, into, page.deleted_ids, is_told=True)
     if page.complete and (review := sweeping.conclude(into)):
         stop(into, review)
     return []
 
 
-def delete(account: Account, into: Import, external_ids: Sequence[str]) -> None:
+def delete(account: Account, into: Import, external_ids: Sequence[str], *, is_told: bool) -> None:
     """R16: these are deleted at the source."""
     with account.making_room():
-        gone, silenced = tell_deleted(account, into, external_ids)
+        gone, silenced = tell_deleted(account, into, external_ids, is_told=is_told)
     if gone:
         run = run_with_news(into)
         run.deleted, run.silenced = run.deleted + gone, run.silenced + silenced

@@ -1,7 +1,7 @@
 """Decisions made true, and what else happens to contacts and ledger rows, in plain Python."""
 
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 
 from domain.enums import DeletionPolicy, LedgerState, Outcome, OutcomeCode
 from domain.records import SourceConsent
@@ -118,9 +118,12 @@ def call_waiting(account: Account, key: str) -> None:
                 account.ask_for_draining()
 
 
-def tell_deleted(account: Account, into: Import, external_ids: Sequence[str]) -> tuple[int, Counter[str]]:
+def tell_deleted(
+    account: Account, into: Import, external_ids: Sequence[str], *, is_told: bool
+) -> tuple[int, Counter[str]]:
     """R16: deleted at the source: recorded, and the import's policy acts on the contact that the record is.
 
+    `is_told` by the service itself, which is so for every import, and not only concluded from what this one reads.
     R11: a place in the waiting room is given up. Returns how many were known, and what is kept silent.
     """
     known = [into.ledger[each] for each in external_ids if each in into.ledger]
@@ -129,19 +132,23 @@ def tell_deleted(account: Account, into: Import, external_ids: Sequence[str]) ->
     linked = [entry for entry in known if entry.state is LedgerState.LINKED]
     for entry in known:
         entry.state, entry.code, entry.due = LedgerState.DELETED, None, False
+    told = external_ids if is_told else ()
     silenced: Counter[str] = Counter()
     for entry in linked:
-        if entry.contact in account.contacts and is_gone_for_good(account, into, entry):
+        if entry.contact in account.contacts and is_gone_for_good(account, into, entry, told):
             silenced += let_go_of(account, into, entry.contact)
     succeed(into, let_go)
     return len(known), silenced
 
 
-def is_gone_for_good(account: Account, into: Import, deleted: Entry) -> bool:
+def is_gone_for_good(account: Account, into: Import, deleted: Entry, told: Collection[str]) -> bool:
     """Silent: nobody is gone whom another record of the service is, be it one that waits for the address (R6)."""
-    others = (entry for each in account.imports_of(into.external_account) for entry in each.ledger.values())
-    return not any(e.contact is deleted.contact and e.state is LedgerState.LINKED for e in others) and not any(
-        e.key == deleted.key and e.code is OutcomeCode.DUPLICATE_EMAIL for e in into.ledger.values()
+    return not any(
+        (e.contact is deleted.contact and e.state is LedgerState.LINKED)
+        or (e.key == deleted.key and e.code is OutcomeCode.DUPLICATE_EMAIL)
+        for each in account.imports_of(into.external_account)
+        for e in each.ledger.values()
+        if e.external_id not in told
     )
 
 
