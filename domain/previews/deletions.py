@@ -115,13 +115,10 @@ async def _missed(connection: Connection, turn: Turn, sweep: Sweep) -> tuple[int
     if not sweep.is_first:
         return len(sweep.expected), sweep.expected - seen, sweep.noted - seen - sweep.acted
     row = await connection.fetchrow(
-        """
+        f"""
         WITH expected AS (
-            SELECT unnest(p.external_ids) AS external_id FROM sweep_page p
-            JOIN automatic_import i ON i.account_id = p.account_id AND i.id = p.automatic_import_id
-            -- The one under way, if any, is given up.
-            WHERE i.account_id = $1 AND i.id = $2 AND (i.sweep_started_at IS NULL OR p.sweep < i.sweep)
-            UNION SELECT unnest($3::text[])
+            -- Also what one saw that is under way: it is given up, and all of that expected of this one.
+            {sweeps.SEEN} UNION SELECT unnest($3::text[])
         )
         SELECT (SELECT count(*) FROM expected) AS known,
             ARRAY(SELECT external_id FROM expected EXCEPT SELECT unnest($4::text[]) LIMIT $6) AS missed,

@@ -473,6 +473,19 @@ async def test_whom_the_service_tells_to_be_deleted_is_let_go_though_another_imp
     assert (await shown(stage, preview_id)).deletions == Deletions(deleted=2, unsubscribed=1, missing=0)
 
 
+async def test_what_a_sweep_saw_that_is_under_way_is_expected_of_the_one_that_is_previewed(stage: Stage) -> None:
+    import_id = await stage.add_import(page("a", "b", sweep=True), deletion_policy=DeletionPolicy.UNSUBSCRIBE)
+    await stage.cycle()
+
+    preview_id = await ask(stage, page("a", sweep=True, complete=True), automatic_import_id=import_id)
+    await stage.work()
+    previewed = (await shown(stage, preview_id)).deletions
+    await read_all(stage, import_id, "a")
+
+    noted = await database.fetch("SELECT external_id FROM missing_record")
+    assert (previewed, [row["external_id"] for row in noted]) == (Deletions(missing=1), ["b"])
+
+
 async def test_new_criteria_and_new_imports_know_of_no_earlier_sweep(stage: Stage) -> None:
     import_id = await swept(stage, "abcde", "abc")
     everything = page("a", sweep=True, complete=True)
