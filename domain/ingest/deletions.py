@@ -92,13 +92,15 @@ async def _gone_for_good(storing: Storing, deleted: Sequence[Mapping[str, Any]])
     """The contacts that no other record of the service has, be it one that waits for the address (R6).
 
     What the service says is deleted is so for every import that knows the record; what this import's sweeps miss may
-    only have left its criteria.
+    only have left its criteria, but an import that was deleted will not know better.
     """
     turn = storing.turn
     linked = [row for row in deleted if row["state"] == LedgerState.LINKED]
     # A value, not a join: by the key, however many are missing and whatever was thought of the table when planning.
     gone = """
-        (SELECT m.confirmed AND (m.told OR o.automatic_import_id = $3) FROM missing_record m
+        (SELECT m.confirmed AND (m.told OR o.automatic_import_id = $3 OR o.automatic_import_id IN (
+            SELECT id FROM automatic_import WHERE account_id = $1 AND deleted_at IS NOT NULL))
+        FROM missing_record m
         WHERE m.account_id = $1 AND m.automatic_import_id = $3 AND m.external_id = o.external_id)
     """
     rows = await storing.connection.fetch(

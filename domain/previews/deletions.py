@@ -58,9 +58,9 @@ class Sweep:
         self.confirmed.update(external_ids)
         self.told.update(external_ids)
 
-    def is_gone(self, external_id: str, *, of_another: bool) -> bool:
-        """Whether the record is deleted for the import, or for another one of the external account as well."""
-        return external_id in (self.told if of_another else self.confirmed)
+    def is_gone(self, external_id: str, *, elsewhere: bool) -> bool:
+        """Whether the record is deleted, also as it is known `elsewhere`: by another import that may still see it."""
+        return external_id in (self.told if elsewhere else self.confirmed)
 
     def saw(self, external_ids: Iterable[str]) -> None:
         """A page of a reading of everything: with the first one it begins."""
@@ -193,22 +193,25 @@ async def _held(
     """The contacts that some record of the service has, and the addresses for which one waits."""
     turn, every = imagined.turn, (imagined, *imagined.peers)
     rows = await connection.fetch(
-        "SELECT automatic_import_id, external_id, code, contact_id, email_key FROM ledger WHERE account_id = $1"
-        " AND external_account_id = $2 AND (state = 'LINKED' AND contact_id = ANY($3::uuid[])"
-        "     OR state = 'SKIPPED' AND code = 'DUPLICATE_EMAIL' AND email_key = ANY($4::text[]))",
+        "SELECT l.automatic_import_id, external_id, code, contact_id, email_key,"
+        "     l.automatic_import_id <> $5 AND i.deleted_at IS NULL AS elsewhere"
+        " FROM ledger l JOIN automatic_import i ON i.account_id = l.account_id AND i.id = l.automatic_import_id"
+        " WHERE l.account_id = $1 AND l.external_account_id = $2"
+        " AND (l.state = 'LINKED' AND contact_id = ANY($3::uuid[])"
+        "     OR l.state = 'SKIPPED' AND code = 'DUPLICATE_EMAIL' AND email_key = ANY($4::text[]))",
         turn.account_id, turn.external_account_id,
-        [entry.contact_id for entry in linked], [entry.email_key for entry in linked],
+        [entry.contact_id for entry in linked], [entry.email_key for entry in linked], turn.automatic_import_id,
     )  # fmt: skip
     decided = {(each.turn.automatic_import_id, external_id) for each in every for external_id in each.known.entries}
-    there = [tuple(row) for row in rows if (row["automatic_import_id"], row["external_id"]) not in decided] + [
-        (entry.automatic_import_id, entry.external_id, entry.code, entry.contact_id, entry.email_key)
+    there = [tuple(row)[1:] for row in rows if (row["automatic_import_id"], row["external_id"]) not in decided] + [
+        (entry.external_id, entry.code, entry.contact_id, entry.email_key, each is not imagined)
         for each in every
         for entry in each.known.entries.values()
         if entry.state is LedgerState.LINKED or entry.code is OutcomeCode.DUPLICATE_EMAIL
     ]
     held, wanted = set[UUID | None](), set[str | None]()
-    for import_id, external_id, code, contact_id, email_key in there:
-        if sweep.is_gone(external_id, of_another=import_id != turn.automatic_import_id):
+    for external_id, code, contact_id, email_key, elsewhere in there:
+        if sweep.is_gone(external_id, elsewhere=elsewhere):
             continue
         if code == OutcomeCode.DUPLICATE_EMAIL:
             wanted.add(email_key)

@@ -473,6 +473,19 @@ async def test_whom_the_service_tells_to_be_deleted_is_let_go_though_another_imp
     assert (await shown(stage, preview_id)).deletions == Deletions(deleted=2, unsubscribed=1, missing=0)
 
 
+async def test_whom_sweeps_miss_is_let_go_though_an_import_that_was_deleted_knew_the_record(stage: Stage) -> None:
+    deleted = await stage.add_import(page("a", "b", "c"), script="deleted")
+    await stage.cycle()
+    viewer = Viewer(account_id=stage.account_id, token_id=stage.account_id, scopes=frozenset())
+    await automatic_imports.delete(viewer, deleted)
+    import_id = await swept(stage, "abc", "ac", deletion_policy=DeletionPolicy.UNSUBSCRIBE)
+
+    preview_id = await ask(stage, page("a", "c", sweep=True, complete=True), automatic_import_id=import_id)
+    await stage.work()
+
+    assert (await shown(stage, preview_id)).deletions == Deletions(deleted=1, unsubscribed=1)
+
+
 async def test_what_a_sweep_saw_that_is_under_way_is_expected_of_the_one_that_is_previewed(stage: Stage) -> None:
     import_id = await stage.add_import(page("a", "b", sweep=True), deletion_policy=DeletionPolicy.UNSUBSCRIBE)
     await stage.cycle()

@@ -2,11 +2,12 @@
 
 import pytest
 
-from domain import ingest
+from domain import automatic_imports, ingest
 from domain.enums import ContactStatus, DeletionPolicy
 from domain.models import AutomaticImport, Contact, ContactTag
 from tests.configuration import Configure
 from tests.domain.source import Source, add_import, record
+from tests.domain.undoing import viewer
 from tests.factories import make_tag
 
 
@@ -61,6 +62,20 @@ async def test_whom_only_sweeps_miss_is_kept_while_another_import_knows_the_reco
 
     assert await lets_go.ledger() == {"ann": ("DELETED", None), "ben": ("LINKED", None)}
     assert await statuses() == {"ann@example.com": "ACTIVE", "ben@example.com": "ACTIVE"}
+
+
+async def test_whom_only_sweeps_miss_is_not_kept_for_what_a_deleted_import_knew(
+    source: Source, lets_go: Source
+) -> None:
+    await source.send(record("ann"), record("ben"))
+    await automatic_imports.delete(viewer(source), source.automatic_import_id)
+    await lets_go.send(record("ann"), record("ben"), complete=True)
+
+    for _ in range(2):
+        await lets_go.send(record("ben"), complete=True)
+    await ingest.store_deletions(lets_go.turn)
+
+    assert await statuses() == {"ann@example.com": "UNSUBSCRIBED", "ben@example.com": "ACTIVE"}
 
 
 async def test_whom_a_sweep_missed_before_the_service_told_is_let_go(source: Source, lets_go: Source) -> None:

@@ -132,23 +132,27 @@ def tell_deleted(
     linked = [entry for entry in known if entry.state is LedgerState.LINKED]
     for entry in known:
         entry.state, entry.code, entry.due = LedgerState.DELETED, None, False
-    told = external_ids if is_told else ()
     silenced: Counter[str] = Counter()
     for entry in linked:
-        if entry.contact in account.contacts and is_gone_for_good(account, into, entry, told):
+        if entry.contact in account.contacts and is_gone_for_good(account, into, entry, external_ids, is_told=is_told):
             silenced += let_go_of(account, into, entry.contact)
     succeed(into, let_go)
     return len(known), silenced
 
 
-def is_gone_for_good(account: Account, into: Import, deleted: Entry, told: Collection[str]) -> bool:
-    """Silent: nobody is gone whom another record of the service is, be it one that waits for the address (R6)."""
+def is_gone_for_good(
+    account: Account, into: Import, deleted: Entry, external_ids: Collection[str], *, is_told: bool
+) -> bool:
+    """Silent: nobody is gone whom another record of the service is, be it one that waits for the address (R6).
+
+    What an import still has that a user deleted is silent too: it will not know better.
+    """
     return not any(
         (e.contact is deleted.contact and e.state is LedgerState.LINKED)
         or (e.key == deleted.key and e.code is OutcomeCode.DUPLICATE_EMAIL)
         for each in account.imports_of(into.external_account)
         for e in each.ledger.values()
-        if e.external_id not in told
+        if e.external_id not in external_ids or not (is_told or each.deleted)
     )
 
 
