@@ -83,6 +83,15 @@ class Plan:
     lacks_room: bool = False
     released: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def new_ids(self) -> list[str]:
+        """The records that the import did not have: new ones, and such as were deleted at the service."""
+        return [
+            each.item.external_id
+            for each in self.decisions
+            if each.entry is None or each.entry.state is LedgerState.DELETED
+        ]
+
 
 OUTCOME_OF = {
     LedgerState.LINKED: Outcome.UNCHANGED,

@@ -13,7 +13,7 @@ from domain import database, import_runs
 from domain.cap import left_of_cap
 from domain.database import Connection
 from domain.effects import Effects
-from domain.enums import LedgerState, Outcome, OutcomeNote
+from domain.enums import Outcome, OutcomeNote
 from domain.events import RunChanged
 from domain.fields import KnownField
 from domain.ingest.decisions import Plan
@@ -58,9 +58,7 @@ class Stored:
             cost=plan.cost,
             counts=Counter({outcome: number for outcome in Outcome if (number := outcomes.count(outcome))}),
             protected=sum(OutcomeNote.PROTECTED in notes for notes in noted),
-            new_ids=[
-                d.item.external_id for d in plan.decisions if d.entry is None or d.entry.state is LedgerState.DELETED
-            ],
+            new_ids=plan.new_ids,
         )
 
     def __iadd__(self, other: Self) -> Self:

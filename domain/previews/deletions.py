@@ -41,7 +41,8 @@ class Sweep:
 
     `told`: those of `confirmed` of which the service itself says that they are deleted.
     `expected`: what the last complete one of this reading saw, and what came since; before there is one (`is_first`)
-    those that the import has stored come on top. `noted` was missed by it. `is_told`: they are few enough.
+    those that the import has stored come on top. `noted` was missed by it, `back` are there again since. `is_told`:
+    they are few enough.
     """
 
     confirmed: set[str]
@@ -49,6 +50,7 @@ class Sweep:
     told: set[str] = field(default_factory=set)
     expected: set[str] = field(default_factory=set)
     noted: set[str] = field(default_factory=set)
+    back: set[str] = field(default_factory=set)
     acted: set[str] = field(default_factory=set)
     seen: set[str] | None = None
     is_told: bool = True
@@ -66,9 +68,11 @@ class Sweep:
         """A page of a reading of everything: with the first one it begins."""
         self.seen = (self.seen or set()) | set(external_ids)
 
-    def add(self, external_ids: Iterable[str]) -> None:
-        """These records are new since the last reading of everything: the next one is expected to see them."""
+    def add(self, external_ids: Collection[str]) -> None:
+        """These records are new, and of no page that was seen whole: the next reading of everything should see them."""
         (self.expected if self.seen is None else self.seen).update(external_ids)
+        self.back.update(external_ids)
+        self.noted.difference_update(external_ids)
 
 
 async def load_sweep(connection: Connection, turn: Turn, *, starts_over: bool) -> Sweep:
@@ -96,14 +100,13 @@ async def conclude(imagined: Imagined, sweep: Sweep, deletions: Deletions) -> Ma
     async with reading() as connection:
         known, missed, again = await _missed(connection, imagined.turn, sweep)
         await learn_entries(imagined, connection, list(missed))
-    entries = imagined.known.entries
-    deletions.missing = sum(
-        external_id in entries and entries[external_id].state is not LedgerState.DELETED for external_id in missed
-    )
     sweep.is_told &= max(len(missed), len(again)) <= EXACT_RECORDS
     sweep.confirmed |= again
-    sweep.expected, sweep.noted, sweep.seen, sweep.is_first = sweep.seen, missed, None, False
-    missing = deletions.missing
+    # One that an earlier reading missed, and one that was given up saw, is expected and yet missed for the second time.
+    noted = missed - sweep.confirmed
+    sweep.expected, sweep.noted, sweep.seen, sweep.is_first = sweep.seen, noted, None, False
+    there = {external_id for external_id in missed if _is_there(imagined.known.entries.get(external_id))}
+    deletions.missing, missing = len(there & noted), len(there)
     if missing <= settings().review_missing_count or missing * 100 <= settings().review_missing_percent * known:
         return None
     return {"kind": sweeps.MISSING, "known": known, "affected": missing, "missing": missing}
@@ -125,7 +128,8 @@ async def _missed(connection: Connection, turn: Turn, sweep: Sweep) -> tuple[int
             ARRAY(SELECT external_id FROM missing_record WHERE account_id = $1 AND automatic_import_id = $2
                 AND NOT confirmed EXCEPT SELECT unnest($5::text[]) LIMIT $6) AS again
         """,
-        turn.account_id, turn.automatic_import_id, list(sweep.expected), list(seen), list(seen | sweep.acted),
+        turn.account_id, turn.automatic_import_id, list(sweep.expected), list(seen),
+        list(seen | sweep.acted | sweep.back),
         EXACT_RECORDS + 1,
     )  # fmt: skip
     return row["known"], set(row["missed"]), set(row["again"])

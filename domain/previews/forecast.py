@@ -34,7 +34,7 @@ class Forecast:
 
     `waiting` are in line before anything is read; `others` are the other imports whose they are. `reviews` is what the
     run would stop for; all else is as if somebody approved. `remaining`: how many records are still to come, where the
-    service tells. `is_over`: nothing more need be read.
+    service tells. `knows_due`: all that was due before is decided. `is_over`: nothing more need be read.
     """
 
     imagined: Imagined
@@ -49,6 +49,7 @@ class Forecast:
     pages: list[ReadPage] = field(default_factory=list)
     checkpoint: Mapping[str, Any] | None = None
     remaining: int | None = None
+    knows_due: bool = True
     is_estimate: bool = False
     is_over: bool = False
 
@@ -56,7 +57,7 @@ class Forecast:
         """What comes before anything is read: who waits already, what is known to be deleted, what is due."""
         await drain(self.imagined, self.others)
         await self._act()
-        await learn_due(self.imagined)
+        self.knows_due = await learn_due(self.imagined)
         await self._settle()
 
     async def take(self, page: Incoming) -> None:
@@ -88,9 +89,9 @@ class Forecast:
             decided = await decide(self.imagined, chunk, page.specs)
             self._judge(decided)
             self.tally += decided
-            if not page.sweep and not self.is_estimate:
-                self.sweep.add(each.item.external_id for each in decided.decisions if each.entry is None)
             rest = rest[len(chunk) :]
+            if not self.is_estimate and not (page.sweep and not rest):
+                self.sweep.add(decided.new_ids)
         if self.is_estimate:
             self.imagined.forget()
         else:
@@ -151,7 +152,7 @@ class Forecast:
         return tally.to_json() | {
             "records": self.tally.records,
             "remaining": self.remaining,
-            "is_estimate": self.is_estimate,
+            "is_estimate": self.is_estimate or not self.knows_due,
             "cost": tally.cost + line.cost,
             "fields": [
                 {"title": fields.stored_title(made.spec), "type": made.spec.type, "tag": made.tag}

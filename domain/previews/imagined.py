@@ -17,6 +17,7 @@ from domain.ingest.items import Item, item_of_ledger, seen_values
 from domain.ingest.known import Entry, Known, load, load_entries
 from domain.ingest.plan import is_repeated, plan
 from domain.ingest.rules import Rules
+from domain.previews.kept import EXACT_RECORDS
 from domain.previews.line import Line
 from domain.records import FieldSpec
 from domain.turns import Turn
@@ -106,15 +107,16 @@ async def _in_order(imagined: Imagined, external_ids: Sequence[str]) -> list[str
     return list(dict.fromkeys([*(row["external_id"] for row in rows), *external_ids]))
 
 
-async def learn_due(imagined: Imagined) -> None:
-    """The records of the ledger that are due already."""
+async def learn_due(imagined: Imagined) -> bool:
+    """The records of the ledger that are due already, as many as are remembered. Returns whether these are all."""
     async with reading() as connection:
         rows = await connection.fetch(
             "SELECT external_id FROM ledger WHERE account_id = $1 AND automatic_import_id = $2 AND due"
-            " ORDER BY position",
-            imagined.turn.account_id, imagined.turn.automatic_import_id,
+            " ORDER BY position LIMIT $3",
+            imagined.turn.account_id, imagined.turn.automatic_import_id, EXACT_RECORDS + 1,
         )  # fmt: skip
-        await learn_items(imagined, connection, [row["external_id"] for row in rows])
+        await learn_items(imagined, connection, [row["external_id"] for row in rows[:EXACT_RECORDS]])
+    return len(rows) <= EXACT_RECORDS
 
 
 @asynccontextmanager
@@ -191,9 +193,7 @@ async def _make_fields(
         imagined.line.confirm(
             [(import_id, external_id) for external_account_id, external_id in firsts if external_account_id == here]
         )
-    ids = [
-        external_id for external_account_id, external_id in firsts if external_account_id == turn.external_account_id
-    ]
+    ids = [external_id for where, external_id in firsts if where == turn.external_account_id]
     await learn_items(imagined, connection, ids)
     for external_id in ids:
         entry = known.entries.get(external_id)
@@ -260,9 +260,15 @@ async def _tell_waiting(imagined: Imagined, connection: Connection, decisions: S
     known, import_id = imagined.known, imagined.turn.automatic_import_id
     called = [external_id for called_import, external_id in imagined.line.call(taken) if called_import == import_id]
     await learn_items(imagined, connection, called)
-    for external_id, entry in known.entries.items():
-        if entry.state is LedgerState.WAITING and entry.email_key in taken:
-            known.entries[external_id] = replace(entry, due=True)
+    due = [
+        external_id
+        for external_id, entry in known.entries.items()
+        if entry.state is LedgerState.WAITING and entry.email_key in taken
+    ]
+    # Whoever came again just as they wait may stand behind those who are remembered in line.
+    await learn_items(imagined, connection, due)
+    for external_id in due:
+        known.entries[external_id] = replace(known.entries[external_id], due=True)
 
 
 async def name_successors(imagined: Imagined, connection: Connection, released: set[str]) -> None:

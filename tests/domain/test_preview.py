@@ -17,10 +17,10 @@ from uuid_utils.compat import uuid7
 from domain import database, fields, previews
 from domain.enums import DeletionPolicy, Outcome, OutcomeCode, OverwritePolicy
 from domain.ingest import Incoming
-from domain.previews import Forecast
+from domain.previews import Forecast, imagined, line
 from domain.previews.filling import Source as PreviewSource
 from domain.previews.tally import CREATED, WAITING, Tally
-from domain.records import FieldSpec, FieldType
+from domain.records import FieldSpec, FieldType, SourceConsent
 from tests.configuration import Configure
 from tests.domain.source import FIELDS, Source, record
 
@@ -196,6 +196,97 @@ async def test_an_estimate_knows_how_many_wait_and_tells_nothing_of_deletions(so
     assert (result["is_estimate"], result["deletions"]) == (True, None)
     assert (result["waiting_before"], result["let_in"], result["active_after"]) == (1, 1, 9_000)
     assert result["cost"] == 1 + 8_997
+
+
+async def begin_again(source: Source) -> Forecast:
+    """The source's own import, read from the beginning."""
+    wanted = replace(of(source), automatic_import_id=source.automatic_import_id)
+    return await previews.begin(wanted, unstable_services=(), progress={})
+
+
+def whole(*names: str) -> Incoming:
+    """A reading of everything, in one page."""
+    return Incoming(records=[record(name) for name in names], checkpoint={}, sweep=True, complete=True)
+
+
+async def test_what_a_reading_saw_that_is_given_up_is_expected_of_the_one_that_is_previewed(source: Source) -> None:
+    await source.send(record("a"), record("b"), sweep=True)
+
+    forecast = await begin_again(source)
+    await forecast.take(whole("a"))
+
+    assert forecast.result()["deletions"]["missing"] == 1
+
+
+async def test_what_is_missed_for_the_second_time_is_deleted_though_a_reading_that_is_given_up_saw_it(
+    source: Source,
+) -> None:
+    await source.send(record("a"), record("b"), complete=True)
+    await source.send(record("a"), complete=True)
+    await source.send(record("b"), sweep=True)
+
+    forecast = await begin_again(source)
+    await forecast.take(whole("a"))
+
+    assert forecast.result()["deletions"] == {"deleted": 1, "unsubscribed": 0, "tagged": 0, "missing": 0}
+
+
+async def test_a_deleted_record_that_comes_back_is_missed_for_the_first_time_again(source: Source) -> None:
+    await source.send(record("a"), record("b"), complete=True)
+    await source.send(deleted=["b"])
+    await source.send(record("a"), complete=True)
+
+    forecast = await begin_again(source)
+    await forecast.take(Incoming(records=[record("b")], checkpoint={}))
+    await forecast.take(whole("a"))
+
+    assert forecast.result()["deletions"] == {"deleted": 0, "unsubscribed": 0, "tagged": 0, "missing": 1}
+
+
+async def test_what_the_first_part_of_a_page_brings_is_expected_of_its_reading(
+    source: Source, configure: Configure
+) -> None:
+    configure(review_missing_count=1)
+    await source.send(*[record(name) for name in "abc"], complete=True)
+
+    forecast = await begin_again(source)
+    # An id that comes twice parts the page.
+    await forecast.take(whole("x", "y", "x"))
+
+    assert [(each["known"], each["missing"]) for each in forecast.result()["reviews"]] == [(5, 3)]
+
+
+async def test_whoever_waits_behind_those_who_are_remembered_need_not_once_their_address_has_a_contact(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "EXACT_RECORDS", 1)
+    await database.fetch("UPDATE plan_tier SET contact_limit = 0")
+    await source.send(record("first"), record("behind"))
+
+    forecast = await begin_again(source)
+    declined = record("other", "behind@example.com", consent=SourceConsent.DENIED)
+    await forecast.take(Incoming(records=[record("behind"), declined], checkpoint={}))
+
+    assert {(outcome, code): count for outcome, code, count in forecast.result()["counts"]} == {
+        ("WAITING", "CONTACT_LIMIT"): 1,
+        ("CREATED", None): 1,
+        ("SKIPPED", "DUPLICATE_EMAIL"): 1,
+    }
+
+
+async def test_more_that_is_due_than_can_be_remembered_makes_an_estimate(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await source.send(*[record(name) for name in "abc"])
+    await database.fetch("UPDATE ledger SET due = true")
+
+    told = []
+    for most in (3, 2):
+        monkeypatch.setattr(imagined, "EXACT_RECORDS", most)
+        result = (await begin_again(source)).result()
+        told.append((result["counts"], result["is_estimate"]))
+
+    assert told == [([["UNCHANGED", None, 3]], False), ([["UNCHANGED", None, 2]], True)]
 
 
 @given(
