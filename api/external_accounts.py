@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Self
 from uuid import UUID
 
@@ -14,8 +15,8 @@ from api.enums import describe
 from api.node import Node, global_id, key_of, node_type, show
 from api.pagination import After, Before, Connection, First, Last, Order, connection, span
 from api.user_errors import UserError, object_of, user_errors
-from domain import automatic_imports, external_accounts
 from domain import cap as domain_cap
+from domain import external_accounts
 from domain.catalogue import CriterionChoice as DomainChoice
 from domain.enums import ExternalAccountHealth
 from domain.errors import Refused
@@ -230,11 +231,11 @@ class ExternalAccountMutations:
     ) -> DisconnectExternalAccountPayload:
         key = key_of("ExternalAccount", input.external_account_id)
         try:
-            warnings = await external_accounts.disconnect(viewer(info), key, catalogue=info.context.catalogue)
+            warnings = await external_accounts.disconnect(
+                viewer(info), key, catalogue=info.context.catalogue, tell=partial(tell, info)
+            )
         except Refused as refused:
             return DisconnectExternalAccountPayload(user_errors=user_errors(refused))
-        paused = (await automatic_imports.of_external_accounts(account_id(info), [key]))[key]
-        await tell(info, [row.id for row in paused])
         return DisconnectExternalAccountPayload(external_account=await _shown(info, key), warnings=warnings)
 
 

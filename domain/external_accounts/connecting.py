@@ -1,6 +1,6 @@
 """What users do with logins at services: connect, reconnect, disconnect, look what a criterion can be."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -75,10 +75,17 @@ async def keep_again(
     return await _replace(viewer, external_account, credentials, remote)
 
 
-async def disconnect(viewer: Viewer, external_account_id: UUID, *, catalogue: Catalogue) -> Sequence[str]:
+async def disconnect(
+    viewer: Viewer,
+    external_account_id: UUID,
+    *,
+    catalogue: Catalogue,
+    tell: Callable[[Sequence[UUID]], Awaitable[None]] | None = None,
+) -> Sequence[str]:
     """Erase the credentials, pause the imports, then give the credentials back at the service. Returns warnings.
 
-    Ledger and the cap's window stay (R23).
+    Ledger and the cap's window stay (R23). `tell` is told of the paused imports before the service is asked, which may
+    take its time.
     """
     async with database.transaction():
         row = ExternalAccount.filter(account_id=viewer.account_id, id=external_account_id)
@@ -94,11 +101,13 @@ async def disconnect(viewer: Viewer, external_account_id: UUID, *, catalogue: Ca
         )
         imports = AutomaticImport.filter(
             account_id=viewer.account_id, external_account_id=external_account_id, deleted_at=None
-        )
+        ).order_by("id")
         import_ids = [automatic_import.id async for automatic_import in imports]
         async with database.transaction() as connection:
             await pausing.pause(connection, viewer.account_id, import_ids)
         await record_audit(viewer, "EXTERNAL_ACCOUNT_DISCONNECTED", external_account_id)
+    if tell is not None:
+        await tell(import_ids)
     return await _give_back(external_account, catalogue)
 
 

@@ -1,7 +1,8 @@
 """Whoever follows an import hears at once what users do to it (R19): here nobody looks unless told."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.api.conftest import Client
 from tests.api.live import Live, message, running_server, socket, subscribe
 from tests.api.live import progress as told
 from tests.factories import make_external_account, make_import, make_ledger_row, make_run
-from tests.fakes import RecordingEvents
+from tests.fakes import FakeCatalogue, RecordingEvents
 
 OF_IMPORT = "subscription ($id: ID) { importRunProgress(automaticImportId: $id) { id state } }"
 OF_RUN = "subscription ($id: ID) { importRunProgress(runId: $id) { id state } }"
@@ -150,6 +151,25 @@ async def test_a_disconnect_is_told_of_each_of_its_imports_and_of_no_other(
     assert events.published == [
         ImportChanged(account_id=client.account_id, automatic_import_id=each.id) for each in imports
     ]
+
+
+async def test_a_disconnect_is_told_before_the_service_has_answered(
+    client: Client, events: RecordingEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    external_account = await make_external_account(client.account_id)
+    followed = await make_import(external_account)
+    told: list[object] = []
+
+    async def revoke(_: FakeCatalogue, service: str, credentials: Mapping[str, Any]) -> None:
+        told.extend(events.published)
+
+    monkeypatch.setattr(FakeCatalogue, "revoke", revoke)
+    await client.data(
+        "mutation ($id: ID!) { disconnectExternalAccount(input: {externalAccountId: $id}) { userErrors { code } } }",
+        id=global_id("ExternalAccount", external_account.id),
+    )
+
+    assert told == [ImportChanged(account_id=client.account_id, automatic_import_id=followed.id)]
 
 
 async def test_what_is_refused_is_told_nobody(client: Client, stranger: Client, events: RecordingEvents) -> None:
