@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import orjson
+import structlog
 from arq import ArqRedis
 from arq.constants import default_queue_name
 
@@ -18,6 +19,7 @@ from domain.enums import TaskKind
 from domain.models import ExternalAccount
 from jobs import cycle, fleet
 from jobs.queue import SYNC, TASK, ArqQueue
+from tests.api.live import bind
 
 
 async def make_due(count: int, *, since: datetime | None = None) -> None:
@@ -172,6 +174,18 @@ async def test_waking_enqueues_a_tick_each_time(redis: ArqRedis) -> None:
     await queue.wake()
 
     assert [job.function for job in await redis.queued_jobs()] == ["tick", "tick"]
+
+
+async def test_a_redis_that_hangs_holds_nobody_up_for_long() -> None:
+    # Connections wait there to be taken, for ever.
+    with bind() as listener:
+        hanging = ArqRedis(port=listener.getsockname()[1])
+        with structlog.testing.capture_logs() as logs:
+            async with asyncio.timeout(5):
+                await ArqQueue(hanging).wake()
+        await hanging.aclose()
+
+    assert [entry["event"] for entry in logs] == ["queue.hint_lost"]
 
 
 async def test_nothing_in_redis_is_pickled_or_secret(database: None, redis: ArqRedis) -> None:
