@@ -43,7 +43,11 @@ RULES = """,
 
 async def load_rules(connection: Connection, turn: Turn) -> Rules:
     """Hold the turn, and read the import's settings."""
-    row = await turns.hold(connection, turn, reading=RULES)
+    return rules_of(await turns.hold(connection, turn, reading=RULES), turn)
+
+
+def rules_of(row: Mapping[str, Any], turn: Turn) -> Rules:
+    """The settings in a row that has `RULES`, and what the external account has used of its cap."""
     return Rules(
         account_id=turn.account_id,
         external_account_id=turn.external_account_id,

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from domain import database, fields
-from domain.enums import DeletionPolicy, Outcome, OutcomeCode, OverwritePolicy
+from domain.enums import Outcome, OutcomeCode
 from domain.ingest.known import Known
-from domain.ingest.rules import Rules
+from domain.ingest.rules import RULES, rules_of
 from domain.ingest.storing import MAX_RECORDS
 from domain.previews.imagined import Imagined, decide, learn_items, reading
 from domain.turns import Turn
@@ -19,13 +19,8 @@ async def add_others(imagined: Imagined, *, unstable_services: Collection[str]) 
     """The other imports that have somebody in line; what one makes of a contact the next one sees."""
     mine = imagined.turn.automatic_import_id
     rows = await database.fetch(
-        """
-        SELECT i.id, i.external_account_id, e.service, i.name_policy, i.phone_policy,
-            ARRAY(SELECT list_id FROM automatic_import_list t
-                WHERE t.account_id = i.account_id AND t.automatic_import_id = i.id) AS list_ids,
-            ARRAY(SELECT tag_id FROM automatic_import_tag t
-                WHERE t.account_id = i.account_id AND t.automatic_import_id = i.id) AS tag_ids
-        FROM automatic_import i
+        f"""
+        SELECT i.id, i.external_account_id, e.service, e.window_used{RULES} FROM automatic_import i
         JOIN external_account e ON e.account_id = i.account_id AND e.id = i.external_account_id
         WHERE i.account_id = $1 AND i.id = ANY($2::uuid[]) ORDER BY i.id
         """,
@@ -55,20 +50,7 @@ def _other(imagined: Imagined, row: Mapping[str, Any], unstable_services: Collec
         service=row["service"],
         unstable_ids=row["service"] in unstable_services,
     )
-    rules = Rules(
-        account_id=turn.account_id,
-        external_account_id=turn.external_account_id,
-        hash_key=known.rules.hash_key,
-        name_policy=OverwritePolicy(row["name_policy"]),
-        phone_policy=OverwritePolicy(row["phone_policy"]),
-        list_ids=row["list_ids"],
-        tag_ids=row["tag_ids"],
-        window_used=0,
-        unstable_ids=turn.unstable_ids,
-        deletion_policy=DeletionPolicy.KEEP,
-        deletion_tag_id=None,
-        guard={},
-    )
+    rules = rules_of(row, turn)
     shared = Known(
         rules=rules,
         entries={},

@@ -8,8 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from domain import database, fields
-from domain.credentials import key_ring
+from domain import database, fields, suppressions
 from domain.ingest import Incoming
 from domain.ingest.decisions import Plan
 from domain.ingest.guard import Guard, ReviewNeeded
@@ -205,7 +204,7 @@ async def begin(source: Source, *, unstable_services: Collection[str], progress:
             connection, turn, active=account.active, limit=account.limits[-1], starts_over=starts_over
         )
         sweep = await load_sweep(connection, turn, starts_over=starts_over)
-    rules = _rules(source, turn, hash_key=key_ring().unseal(sealed, row=turn.account_id))
+    rules = _rules(source, turn, hash_key=suppressions.hash_key(sealed, turn.account_id))
     imagined = Imagined(
         turn=turn,
         known=Known(rules=rules, entries={}, siblings={}, fields=await fields.load(turn.account_id, turn.service)),

@@ -59,7 +59,7 @@ async def request(viewer: Viewer, wanted: PreviewRequest, *, catalogue: Catalogu
     list_ids, tag_ids = await _targets(account_id, wanted)
     preview_id = uuid7()
     always = OverwritePolicy.ALWAYS
-    async with database.transaction():
+    async with database.transaction() as connection:
         await ImportPreview.create(
             id=preview_id,
             account_id=account_id,
@@ -76,8 +76,7 @@ async def request(viewer: Viewer, wanted: PreviewRequest, *, catalogue: Catalogu
                 "starts_over": current is not None and criteria != current.criteria,
             },
         )
-        async with database.transaction() as connection:
-            await background_tasks.enqueue(connection, account_id, TaskKind.PREVIEW, subject=preview_id)
+        await background_tasks.enqueue(connection, account_id, TaskKind.PREVIEW, subject=preview_id)
     await queue.wake()
     return preview_id
 
