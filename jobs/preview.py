@@ -50,6 +50,10 @@ async def preview(ctx: Context, task: Task) -> bool | timedelta:
         await previews.fail(task, "NEEDS_RECONNECT", message)
         return False
     now = await database.now()
+    if source.not_before is not None and source.not_before > now + LONGEST_WAIT:
+        message = f"The service wants to be left alone until {source.not_before:%F %H:%M} UTC. Ask for a new one then."
+        await previews.fail(task, "SERVICE_UNAVAILABLE", message)
+        return False
     if source.not_before is not None and source.not_before > now:
         return await _wait(task, source.not_before - now, task.progress, {})
     return await _read(ctx, task, source, service)

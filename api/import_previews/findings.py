@@ -41,8 +41,9 @@ class ImportPreviewContactLimit:
     limit: int = strawberry.field(description="The limit after it; with auto-upgrade on, that of the plan moved to.")
     waiting: int = strawberry.field(description="How many records would wait for room.")
     waiting_before: int = strawberry.field(
-        description="How many are in the account's waiting room before it. The room that there is, and that it makes,"
-        " is theirs: nobody new comes before them."
+        description="How many are in line for room before it: new contacts, and known ones whose confirmation is held"
+        " back, of the imports that run. The room that there is, and that it makes, is theirs: nobody new comes before"
+        " them."
     )
     let_in: int = strawberry.field(
         description="How many are let in from the waiting room, before it and with the room that it makes: of those who"

@@ -261,6 +261,22 @@ async def test_a_service_that_asked_a_cycle_for_patience_is_not_asked_by_a_previ
     assert (await shown(stage, preview_id)).state is TaskState.RUNNING
 
 
+async def test_a_service_that_asked_for_more_patience_than_anybody_has_is_not_waited_for(stage: Stage) -> None:
+    until = datetime(2099, 1, 1, 7, 30, tzinfo=UTC)
+    await ExternalAccount.filter(id=stage.external_account_id).update(not_before=until)
+
+    preview_id = await ask(stage, page("1"))
+    await stage.work()
+
+    preview = await shown(stage, preview_id)
+    assert (preview.state, preview.error_code, preview.error_message) == (
+        TaskState.FAILED,
+        "SERVICE_UNAVAILABLE",
+        "The service wants to be left alone until 2099-01-01 07:30 UTC. Ask for a new one then.",
+    )
+    assert stage.scripts.checkpoints == []
+
+
 async def test_a_page_that_says_wait_is_waited_for(stage: Stage) -> None:
     preview_id = await ask(stage, page("1", wait=timedelta(minutes=1)), page("2"))
     await stage.work()
