@@ -46,16 +46,19 @@ async def follow_run(viewer: Viewer, run_id: UUID, *, watch: Watch, pace: Pace =
 async def follow_import(
     viewer: Viewer, import_id: UUID, *, watch: Watch, pace: Pace = DEFAULT_PACE
 ) -> AsyncIterator[Run]:
-    """The runs of one automatic import, one after the other. Refused where the account has no such import."""
+    """The runs of one automatic import, one after the other, until it is deleted. Refused where there is none."""
 
     async def look(still_open: Collection[UUID]) -> Collection[Run]:
         last = await run_history.last_of_imports(viewer.account_id, [import_id])
         return await _with_open(viewer.account_id, last.values(), still_open)
 
+    async def is_there() -> bool:
+        return bool(await automatic_imports.by_ids(viewer.account_id, [import_id]))
+
     with watch.changes(viewer.account_id, automatic_import_id=import_id) as changes:
-        if not await automatic_imports.by_ids(viewer.account_id, [import_id]):
+        if not await is_there():
             raise not_found("automatic import", "automaticImportId")
-        async for run in _follow(viewer, look, changes, pace):
+        async for run in _follow(viewer, look, changes, pace, goes_on=is_there):
             yield run
 
 
@@ -71,16 +74,26 @@ async def follow_account(viewer: Viewer, *, watch: Watch, pace: Pace = DEFAULT_P
             yield run
 
 
-async def _follow(viewer: Viewer, look: Look, changes: Changes, pace: Pace) -> AsyncIterator[Run]:
+async def _always() -> bool:
+    return True
+
+
+async def _follow(
+    viewer: Viewer, look: Look, changes: Changes, pace: Pace, *, goes_on: Callable[[], Awaitable[bool]] = _always
+) -> AsyncIterator[Run]:
     told: dict[UUID, int] = {}
     still_open: frozenset[UUID] = frozenset()
     while True:
         if not await account.is_valid(viewer):
             raise TokenRevoked("This token was revoked. Ask for a new one.")
+        # Asked first: the last look is at what was there when it ended.
+        is_last = not await goes_on()
         runs = await look(still_open)
         for run in sorted(runs, key=lambda run: run.id):
             if told.get(run.id) != run.revision:
                 yield run
+        if is_last:
+            return
         told = {run.id: run.revision for run in runs}
         still_open = frozenset(run.id for run in runs if not run.is_final)
         await asyncio.sleep(pace.look)

@@ -15,8 +15,8 @@ from domain import progress
 @strawberry.type
 class ImportRunSubscriptions:
     @strawberry.subscription(
-        description="Follow one run to its end, or all runs of one automatic import. The present state comes first,"
-        " then each change, at most four a second, the final state always. Give exactly one id."
+        description="Follow one run to its end, or all runs of one automatic import until that is deleted. The present"
+        " state comes first, then each change, at most four a second, the final state always. Give exactly one id."
     )
     async def import_run_progress(
         self,

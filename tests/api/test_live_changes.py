@@ -1,7 +1,7 @@
 """Whoever follows an import hears at once what users do to it (R19): here nobody looks unless told."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -122,6 +122,21 @@ async def test_whoever_follows_a_run_hears_at_once_that_its_import_was_paused(li
         await do(live, CASES[0].mutation % ids)
 
         assert (await told(connection))["state"] == "CANCELLED"
+
+
+@pytest.mark.parametrize("state", [RunState.RUNNING, RunState.COMPLETED])
+async def test_nobody_follows_an_import_that_is_deleted(live: Live, state: RunState) -> None:
+    delete = replace(CASES[4], run=state)
+    ids = await ids_in(live.automatic_import, delete)
+    async with socket(live) as connection:
+        await subscribe(connection, OF_IMPORT, id=ids["import"])
+        await told(connection)
+
+        await do(live, delete.mutation % ids)
+
+        if state is RunState.RUNNING:
+            assert (await told(connection))["state"] == "CANCELLED"
+        assert await message(connection) == {"id": "1", "type": "complete"}
 
 
 async def test_whoever_follows_the_account_hears_at_once_of_a_new_import(live: Live) -> None:
