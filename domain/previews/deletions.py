@@ -102,7 +102,6 @@ async def conclude(imagined: Imagined, sweep: Sweep, deletions: Deletions) -> Ma
         await learn_entries(imagined, connection, list(missed))
     sweep.is_told &= max(len(missed), len(again)) <= EXACT_RECORDS
     sweep.confirmed |= again
-    # One that an earlier reading missed, and one that was given up saw, is expected and yet missed for the second time.
     noted = missed - sweep.confirmed
     sweep.expected, sweep.noted, sweep.seen, sweep.is_first = sweep.seen, noted, None, False
     there = {external_id for external_id in missed if _is_there(imagined.known.entries.get(external_id))}
@@ -126,7 +125,11 @@ async def _missed(connection: Connection, turn: Turn, sweep: Sweep) -> tuple[int
         SELECT (SELECT count(*) FROM expected) AS known,
             ARRAY(SELECT external_id FROM expected EXCEPT SELECT unnest($4::text[]) LIMIT $6) AS missed,
             ARRAY(SELECT external_id FROM missing_record WHERE account_id = $1 AND automatic_import_id = $2
-                AND NOT confirmed EXCEPT SELECT unnest($5::text[]) LIMIT $6) AS again
+                AND NOT confirmed EXCEPT SELECT unnest($5::text[])
+                -- What the one under way saw came back.
+                EXCEPT SELECT unnest(p.external_ids) FROM sweep_page p JOIN automatic_import i USING (account_id, sweep)
+                WHERE p.account_id = $1 AND p.automatic_import_id = $2 AND i.id = $2 AND i.sweep_started_at IS NOT NULL
+                LIMIT $6) AS again
         """,
         turn.account_id, turn.automatic_import_id, list(sweep.expected), list(seen),
         list(seen | sweep.acted | sweep.back),
