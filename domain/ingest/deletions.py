@@ -10,7 +10,7 @@ from domain.effects import ContactChange, Effects, Origin, announce
 from domain.enums import ContactStatus, DeletionPolicy, LedgerState
 from domain.ingest.changed import count_active_subscriptions
 from domain.ingest.decisions import KEEPS_ADDRESS
-from domain.ingest.storing import MAX_RECORDS, Stored, Storing, in_transaction
+from domain.ingest.transaction import MAX_RECORDS, Stored, Storing, in_transaction
 from domain.ingest.write import name_successors
 from domain.turns import Turn
 

@@ -4,9 +4,9 @@ from collections.abc import Collection
 from uuid import UUID
 
 from domain import contact_limit, database, import_runs, turns, waiting_room
-from domain.ingest.deciding import store
 from domain.ingest.items import item_of_ledger
-from domain.ingest.storing import MAX_RECORDS, Stored, Storing, allowance_of, count, in_transaction
+from domain.ingest.storing import store
+from domain.ingest.transaction import MAX_RECORDS, Stored, Storing, allowance_of, count, in_transaction
 from domain.turns import Turn
 
 

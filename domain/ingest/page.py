@@ -11,12 +11,12 @@ from domain import fields, reviews, sweeps, turns
 from domain.emails import parse_email
 from domain.enums import DeletionPolicy, LedgerState
 from domain.ingest import deletions
-from domain.ingest.deciding import store
 from domain.ingest.decisions import OUTCOME_OF
 from domain.ingest.guard import Guard, ReviewNeeded
 from domain.ingest.items import Sighting, distinct, item_of, seen_values, sighting_of, storable_id
 from domain.ingest.known import load_repeated
-from domain.ingest.storing import (
+from domain.ingest.storing import store
+from domain.ingest.transaction import (
     MAX_RECORDS,
     USE_CAP,
     Stored,

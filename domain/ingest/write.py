@@ -54,7 +54,7 @@ async def _tell_waiting(connection: Connection, account_id: UUID, decisions: Seq
 
 
 async def _release(connection: Connection, turn: Turn, released: Collection[str]) -> None:
-    """Addresses are let go before others take them, whatever order the upsert visits the rows in."""
+    """Addresses are let go before others take them, in whatever order the rows are written."""
     if released:
         await connection.execute(
             "UPDATE ledger SET state = 'SKIPPED' WHERE account_id = $1 AND external_account_id = $2"

@@ -14,7 +14,7 @@ from domain.database import Connection
 from domain.enums import ContactStatus, DeletionPolicy, LedgerState, OutcomeCode
 from domain.ingest.decisions import KEEPS_ADDRESS
 from domain.ingest.known import TAG, Draft, Entry, load
-from domain.ingest.storing import MAX_RECORDS
+from domain.ingest.transaction import MAX_RECORDS
 from domain.previews.imagined import Imagined, learn, learn_entries, learn_items, name_successors, reading
 from domain.previews.kept import EXACT_RECORDS
 from domain.settings import settings

@@ -8,7 +8,7 @@ from domain import database, fields
 from domain.enums import Outcome, OutcomeCode
 from domain.ingest.known import Known
 from domain.ingest.rules import RULES, rules_of
-from domain.ingest.storing import MAX_RECORDS
+from domain.ingest.transaction import MAX_RECORDS
 from domain.previews.imagined import Imagined, decide, learn_items, reading
 from domain.turns import Turn
 

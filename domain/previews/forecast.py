@@ -15,7 +15,7 @@ from domain.ingest.guard import Guard, ReviewNeeded
 from domain.ingest.items import distinct, item_of, seen_values, sighting_of, storable_id
 from domain.ingest.known import Known
 from domain.ingest.rules import Rules
-from domain.ingest.storing import MAX_RECORDS
+from domain.ingest.transaction import MAX_RECORDS
 from domain.previews.deletions import Deletions, Sweep, act, conclude, load_sweep
 from domain.previews.draining import add_others, drain
 from domain.previews.effect import Standing, standing

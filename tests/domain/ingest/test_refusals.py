@@ -10,7 +10,7 @@ import pytest
 
 from domain import contacts, database
 from domain.enums import Outcome
-from domain.ingest import deciding
+from domain.ingest import storing
 from domain.ingest.known import load_entries
 from domain.models import AutomaticImport, Contact, ImportRun
 from tests.configuration import Configure
@@ -73,7 +73,7 @@ async def test_a_refused_record_has_no_contact_any_more_that_is_deleted_here_mea
             await asyncio.create_task(deleting, context=outside)
         return found
 
-    monkeypatch.setattr(deciding, "load_entries", delete_meanwhile)
+    monkeypatch.setattr(storing, "load_entries", delete_meanwhile)
     await picky.send(record("ann", first_name="Poison"))
 
     rows = await database.fetch("SELECT contact_id, state, code FROM ledger")

@@ -12,7 +12,7 @@ import pytest
 from domain import contacts, database
 from domain.enums import Outcome
 from domain.errors import LeaseLost, TurnSuperseded
-from domain.ingest import deciding
+from domain.ingest import storing
 from domain.ingest.known import load_entries
 from domain.models import AutomaticImport, Contact, ExternalAccount, ImportRun
 from domain.records import FieldSpec, FieldType
@@ -188,7 +188,7 @@ async def test_a_page_is_stored_however_many_are_deleted_here_one_by_one_meanwhi
         await asyncio.create_task(deleting, context=outside.copy())
         return found
 
-    monkeypatch.setattr(deciding, "load_entries", delete_meanwhile)
+    monkeypatch.setattr(storing, "load_entries", delete_meanwhile)
     stored = await source.send(*(record(f"p{n}", first_name="New") for n in range(9)))
 
     assert stored.counts == Counter({Outcome.UPDATED: 8, Outcome.SKIPPED: 1})
@@ -230,7 +230,7 @@ async def test_nobody_who_is_deleted_here_while_a_page_is_stored_comes_back_unde
         await asyncio.create_task(deleting, context=outside)
         return found
 
-    monkeypatch.setattr(deciding, "load_entries", delete_meanwhile)
+    monkeypatch.setattr(storing, "load_entries", delete_meanwhile)
     await source.send(record("ann", "ann@new.example"), record("bob"))
 
     assert [contact.email async for contact in Contact.all()] == ["bob@example.com"]
