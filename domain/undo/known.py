@@ -1,7 +1,7 @@
 """What is known when a slice of outcomes is undone: read and locked in one go."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -184,14 +184,22 @@ async def _load_held(
     connection: Connection, undoing: Undoing, outcomes: Sequence[StoredOutcome]
 ) -> dict[UUID, UndoCode]:
     """The contacts that the run created and that a record holds which is not undone with it."""
-    created = {each.contact_id for each in outcomes if each.outcome is Outcome.CREATED}
+    created = {each.contact_id: each for each in outcomes if each.outcome is Outcome.CREATED}
     rows = await connection.fetch(
-        "SELECT contact_id, bool_or(automatic_import_id <> $3) AS elsewhere FROM ledger"
-        " WHERE account_id = $1 AND contact_id = ANY($2::uuid[]) AND state <> 'UNDONE'"
-        " AND NOT (automatic_import_id = $3 AND run_id = ANY($4::uuid[])) GROUP BY contact_id",
+        """
+        SELECT l.contact_id, l.external_id, l.automatic_import_id <> $3 AS elsewhere,
+            l.automatic_import_id = $3 AND r.state IS NOT DISTINCT FROM 'UNDONE' AS undone
+        FROM ledger l LEFT JOIN import_run r ON r.account_id = l.account_id AND r.id = l.run_id
+        WHERE l.account_id = $1 AND l.contact_id = ANY($2::uuid[]) AND l.state <> 'UNDONE'
+            AND NOT (l.automatic_import_id = $3 AND l.run_id = ANY($4::uuid[]))
+        """,
         undoing.account_id, list(created), undoing.automatic_import_id, undoing.run_ids,
     )  # fmt: skip
-    return {row["contact_id"]: UndoCode.HELD_ELSEWHERE if row["elsewhere"] else UndoCode.LATER_RUN for row in rows}
+    # What the service deleted stays DELETED when its last writer is undone.
+    doubtful = [replace(created[row["contact_id"]], external_id=row["external_id"]) for row in rows if row["undone"]]
+    between = await _load_rewritten_between(connection, undoing, doubtful) if doubtful else set()
+    held = {row["contact_id"]: UndoCode.LATER_RUN for row in rows if not row["undone"] or row["external_id"] in between}
+    return held | {row["contact_id"]: UndoCode.HELD_ELSEWHERE for row in rows if row["elsewhere"]}
 
 
 async def _load_subscriptions(

@@ -24,6 +24,7 @@ from tests.domain.source import Source, add_import, record
 from tests.domain.undoing import (
     assert_active_contacts_are_counted,
     contacts,
+    finish,
     results,
     run,
     undo,
@@ -584,6 +585,43 @@ async def test_what_the_service_deleted_stays_deleted_when_its_run_is_undone(sou
 
     assert await Contact.all().count() == 0
     assert await source.ledger() == {"1": ("DELETED", None), "2": ("UNDONE", "UNDONE")}
+
+
+async def test_a_record_that_the_service_deleted_holds_no_contact_once_its_runs_are_undone(source: Source) -> None:
+    names = ("ann", "bob", "cid", "dan")
+    first = await run(source, *(record(name, first_name="A") for name in names))
+    second = await run(source, *(record(name, first_name="B") for name in names))
+    await run(source, deleted=["ann", "bob"])
+    await undo(source, second)
+
+    undo_id = await undo(source, first, and_later=True)
+
+    assert await contacts(source) == {}
+    assert await results(undo_id) == [(name, "REMOVED", None) for name in reversed(names)]
+    ledger = await source.ledger()
+    assert ledger == dict.fromkeys(names[:2], ("DELETED", None)) | dict.fromkeys(names[2:], ("UNDONE", "UNDONE"))
+
+
+@pytest.mark.parametrize(("stays", "result"), [(False, ("REMOVED", None)), (True, ("KEPT", "LATER_RUN"))])
+async def test_an_heir_that_the_service_deleted_holds_the_contact_only_for_a_run_that_stays(
+    source: Source, stays: bool, result: tuple[str, str | None]
+) -> None:
+    first = await run(source, record("1", "ann@example.com"), record("2", "ann@example.com"))
+    await source.send(deleted=["1"])
+    await source.ingest_due()
+    await finish(source)
+    inherited = (await ImportRun.all().order_by("-id"))[0].id
+    updated = await run(source, record("2", "ann@example.com", first_name="Ann"))
+    await run(source, deleted=["2"])
+    ledger = await source.ledger()
+    await undo(source, updated)
+    if not stays:
+        await undo(source, inherited)
+
+    undo_id = await undo(source, first)
+
+    assert ledger == {"1": ("DELETED", None), "2": ("DELETED", None)}
+    assert await results(undo_id) == [("2", "NOTHING", None), ("1", *result)]
 
 
 @pytest.mark.parametrize("page", [{"records": [record("1", "moved@example.com")]}, {"deleted": ["1"]}])

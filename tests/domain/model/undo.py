@@ -49,15 +49,16 @@ def why_kept(account: Account, wanted: Undoing, outcome: StoredOutcome, contact:
     ]
     if any(each is not wanted.of for each, _ in holders):
         return UndoCode.HELD_ELSEWHERE
-    if any(entry.run not in wanted.runs for _, entry in holders) or is_rewritten(wanted, outcome):
+    written = {entry.external_id for _, entry in holders} | {outcome.external_id}
+    if any(is_rewritten(wanted, external_id, outcome.at) for external_id in written):
         return UndoCode.LATER_RUN
     return None
 
 
-def is_rewritten(wanted: Undoing, outcome: StoredOutcome) -> bool:
+def is_rewritten(wanted: Undoing, external_id: str, at: int) -> bool:
     """Whether a run that stays met the record later."""
-    return stays(wanted, wanted.of.ledger[outcome.external_id].run) or any(
-        later.external_id == outcome.external_id and later.at > outcome.at
+    return stays(wanted, wanted.of.ledger[external_id].run) or any(
+        later.external_id == external_id and later.at > at
         for run in wanted.of.runs
         if stays(wanted, run)
         for later in run.outcomes
