@@ -77,13 +77,14 @@ def _figures_of(plan: Plan, known: Known) -> tuple[Figures, list[dict[str, Any]]
     figures = Figures()
     examples: list[dict[str, Any]] = []
     for decision in plan.decisions:
-        if decision.entry is None or decision.entry.state is not LedgerState.LINKED:
+        entry = decision.entry
+        if entry is None or entry.state is not LedgerState.LINKED:
             continue
         figures.known += 1
         if decision.repeated:
             continue
         blanked = _blanks(decision)
-        address_changed = _changes_address(decision, decision.entry)
+        address_changed = _changes_address(decision, entry)
         consent_lowered = _lowers_consent(decision)
         figures.blanked += blanked
         figures.address_changed += address_changed
@@ -91,7 +92,7 @@ def _figures_of(plan: Plan, known: Known) -> tuple[Figures, list[dict[str, Any]]
         if blanked or address_changed or consent_lowered:
             figures.affected += 1
             if len(examples) < MAX_EXAMPLES:
-                examples.append(_example(decision, known))
+                examples.append(_example(decision, entry, known))
     return figures, examples
 
 
@@ -113,16 +114,16 @@ def _lowers_consent(decision: Decision) -> bool:
     return before is not None and after is not None and is_lower(after, before)
 
 
-def _example(decision: Decision, known: Known) -> dict[str, Any]:
+def _example(decision: Decision, entry: Entry, known: Known) -> dict[str, Any]:
     """One record with its values before and after, by column or by the service's own name of the field."""
     names = {str(each.id): key for key, each in known.fields.items()}
-    email = decision.item.snapshot.get("email")
-    return {
-        "external_id": decision.item.external_id,
-        "email": decision.entry.email_key if decision.entry else None,
-        "before": _named(decision.change.before, decision.change.before.get("field_values", {}), names),
-        "after": _named(decision.change.columns, decision.change.values, names) | {"email": email},
-    }
+    before = _named(decision.change.before, decision.change.before.get("field_values", {}), names)
+    after = _named(decision.change.columns, decision.change.values, names)
+    if _changes_address(decision, entry):
+        # Of the record, where its contact keeps its own.
+        before = {"email": entry.applied.get("email") or entry.email_key} | before
+        after = {"email": decision.item.snapshot["email"]} | after
+    return {"external_id": decision.item.external_id, "email": entry.email_key, "before": before, "after": after}
 
 
 def _named(columns: Mapping[str, Any], values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

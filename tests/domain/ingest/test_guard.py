@@ -125,9 +125,46 @@ async def test_examples_name_fields_by_the_services_own_names(source: Source) ->
             "external_id": f"p{n}",
             "email": f"p{n}@example.com",
             "before": {"note": "n"},
-            "after": {"note": None, "email": f"p{n}@example.com"},
+            "after": {"note": None},
         }
         for n in range(4)
+    ]
+
+
+@pytest.mark.parametrize("address", ["P{}@example.org", "nobody", None])
+async def test_examples_show_the_address_where_it_changed(source: Source, address: str | None) -> None:
+    await source.send(*(record(f"p{n}", f"P{n}@example.com", values={"note": "n"}) for n in range(4)))
+    addresses = [address and address.format(n) for n in range(4)]
+
+    await source.send(*(record(f"p{n}", addresses[n], values={"note": "n"}) for n in range(4)))
+
+    review = (await the_run()).review
+    assert review is not None
+    assert review["examples"] == [
+        {
+            "external_id": f"p{n}",
+            "email": f"p{n}@example.com",
+            "before": {"email": f"P{n}@example.com"},
+            "after": {"email": addresses[n]},
+        }
+        for n in range(4)
+    ]
+
+
+async def test_an_example_that_moves_shows_the_address_that_its_contact_has(source: Source) -> None:
+    await source.send(*people(4))
+    await Contact.filter(email_key="p0@example.com").update(email="here@example.com", email_key="here@example.com")
+
+    await source.send(*(record(f"p{n}", f"p{n}@example.org") for n in range(4)))
+
+    review = (await the_run()).review
+    assert review is not None
+    there = [f"p{n}@example.com" for n in (1, 2, 3)]
+    assert review["examples"] == [
+        {"external_id": f"p{n}", "email": f"p{n}@example.com", "before": {"email": email}, "after": {"email": moved}}
+        for n, (email, moved) in enumerate(
+            zip(["here@example.com", *there], [f"p{n}@example.org" for n in range(4)], strict=True)
+        )
     ]
 
 
