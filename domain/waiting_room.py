@@ -89,9 +89,11 @@ async def mark_due(connection: Connection, account_id: UUID, email_keys: Sequenc
 
 
 async def count_waiting(account_id: UUID) -> int:
-    """How long the account's waiting room is (R11)."""
+    """How many new contacts wait (R11): people, of whom each import that reads them has a row."""
     rows = await database.fetch(
-        "SELECT count(*) FROM ledger WHERE account_id = $1 AND code = 'CONTACT_LIMIT' AND state = 'WAITING'", account_id
+        "SELECT count(DISTINCT email_key) FROM ledger"
+        " WHERE account_id = $1 AND code = 'CONTACT_LIMIT' AND state = 'WAITING'",
+        account_id,
     )
     count: int = rows[0]["count"]
     return count

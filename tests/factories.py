@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 from domain import account, database
 from domain.credentials import key_ring
+from domain.emails import parse_email
 from domain.enums import (
     ContactStatus,
     ExternalAccountHealth,
@@ -186,13 +187,14 @@ async def make_ledger_row(
 ) -> None:
     """A ledger row; LINKED needs a contact."""
     number = next(_numbers)
+    parsed = parse_email(email or "")
     await LedgerEntry.create(
         account_id=automatic_import.account_id,
         automatic_import_id=automatic_import.id,
         external_account_id=automatic_import.external_account_id,
         external_id=external_id,
         contact_id=contact.id if contact else None,
-        email_key=contact.email_key if contact else None,
+        email_key=contact.email_key if contact else parsed and parsed.key,
         record={"email": contact.email if contact else email},
         digest=hashlib.sha256(external_id.encode()).digest(),
         state=state,

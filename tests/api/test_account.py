@@ -37,9 +37,12 @@ ENTRIES = """query ($first: Int, $after: String) { account { auditEntries(first:
 )
 async def test_the_usage_tells_how_full_the_account_is(client: Client, active: int, warning: str | None) -> None:
     await Account.filter(id=client.account_id).update(active_contacts=active)
-    automatic_import = await make_import(await make_external_account(client.account_id))
-    await make_ledger_row(automatic_import, "1", state=LedgerState.WAITING, code="CONTACT_LIMIT")
-    await make_ledger_row(automatic_import, "2", state=LedgerState.SKIPPED, code="NO_EMAIL")
+    external_account = await make_external_account(client.account_id)
+    for automatic_import in (await make_import(external_account), await make_import(external_account)):
+        await make_ledger_row(
+            automatic_import, "1", state=LedgerState.WAITING, code="CONTACT_LIMIT", email="ann@example.com"
+        )
+        await make_ledger_row(automatic_import, "2", state=LedgerState.SKIPPED, code="NO_EMAIL")
 
     data = await client.data(USAGE)
 

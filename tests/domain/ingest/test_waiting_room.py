@@ -67,6 +67,17 @@ async def test_letting_in_is_a_run_of_its_own(source: Source) -> None:
     ]
 
 
+async def test_whoever_waits_in_several_imports_is_one_of_those_who_wait(source: Source) -> None:
+    await source.send(record("old", consent=SourceConsent.PENDING))
+    await set_limit(0)
+    await source.send(record("old", consent=SourceConsent.GRANTED), record("ann"), record("bob"))
+    for _ in range(2):
+        await (await add_import(source)).send(record("ann"), record("bob"))
+
+    assert await waiting() == ["ann", "bob"] * 3
+    assert await waiting_room.count_waiting(source.account_id) == 2
+
+
 async def test_whoever_is_new_comes_after_those_who_wait(source: Source) -> None:
     await set_limit(0)
     await source.send(record("first"))
