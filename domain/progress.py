@@ -32,14 +32,21 @@ async def follow_run(viewer: Viewer, run_id: UUID, *, watch: Watch, pace: Pace =
     async def look(_open: Collection[UUID]) -> Collection[Run]:
         return (await run_history.by_ids(viewer.account_id, [run_id])).values()
 
+    draining = False
+
+    async def goes_on() -> bool:
+        nonlocal draining
+        was_draining, draining = draining, await run_history.is_draining(viewer.account_id, run_id)
+        return draining or not was_draining
+
     found = await look(())
     if not found:
         raise not_found("import run", "runId")
     [import_id] = {run.automatic_import_id for run in found}
     with watch.changes(viewer.account_id, automatic_import_id=import_id) as changes:
-        async for run in _follow(viewer, look, changes, pace):
+        async for run in _follow(viewer, look, changes, pace, goes_on=goes_on):
             yield run
-            if run.is_final:
+            if run.is_final and not draining:
                 return
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from domain import database
 from domain.enums import ReviewKind, RunState, RunStop, RunTrigger
 from domain.import_runs import RunError
 from domain.keyset import Select, Slice, Span
+from domain.settings import settings
 
 COLUMNS = """id, automatic_import_id, trigger, state, stopped_by, waiting_until, revision, checks, last_checked_at,
     read_count, created_count, updated_count, unchanged_count, skipped_count, waiting_count, failed_count,
@@ -136,6 +137,28 @@ async def by_ids(account_id: UUID, run_ids: Collection[UUID]) -> dict[UUID, Run]
         f"SELECT {COLUMNS} FROM import_run WHERE account_id = $1 AND id = ANY($2::uuid[])", account_id, list(run_ids)
     )
     return {row["id"]: _row(row) for row in rows}
+
+
+async def is_draining(account_id: UUID, run_id: UUID) -> bool:
+    """Whether more of those who waited for room may yet be counted in the run: it is COMPLETED from its first page on.
+
+    They are let in by a background task, or by a cycle, which shows a sign of life with every page.
+    """
+    rows = await database.fetch(
+        """
+        SELECT FROM import_run r WHERE r.account_id = $1 AND r.id = $2 AND r.trigger = 'ROOM' AND (EXISTS (
+            SELECT FROM background_task t
+            WHERE t.account_id = r.account_id AND t.kind = 'DRAIN_WAITING_ROOM' AND t.state = 'RUNNING'
+                -- Its first page is stored a moment before the task keeps the run's id.
+                AND coalesce(t.progress->>r.automatic_import_id::text, r.id::text) = r.id::text
+        ) OR r.last_checked_at > now() - $3::interval AND EXISTS (
+            SELECT FROM automatic_import i
+            JOIN external_account e ON e.account_id = i.account_id AND e.id = i.external_account_id
+            WHERE i.account_id = r.account_id AND i.id = r.automatic_import_id AND e.lease_expires_at > now()))
+        """,
+        account_id, run_id, timedelta(seconds=settings().lease_seconds),
+    )  # fmt: skip
+    return bool(rows)
 
 
 async def source_of(account_id: UUID, run_id: UUID) -> RunSource | None:

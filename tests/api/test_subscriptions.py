@@ -4,7 +4,8 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -13,8 +14,9 @@ from websockets.exceptions import ConnectionClosed
 
 from api.limits import MAX_BODY_BYTES
 from api.node import global_id
-from domain.enums import RunState
-from domain.models import ApiToken, ImportRun
+from domain import background_tasks, database
+from domain.enums import RunState, RunTrigger, TaskKind, TaskState
+from domain.models import ApiToken, BackgroundTask, ExternalAccount, ImportRun
 from tests.api.live import Live, message, progress, running_server, socket, subscribe
 from tests.factories import make_account, make_external_account, make_import, make_run
 
@@ -54,6 +56,63 @@ async def test_a_run_that_is_over_is_told_once(live: Live) -> None:
         await subscribe(connection, OF_RUN, id=global_id("ImportRun", run.id))
 
         assert (await progress(connection))["state"] == "FAILED"
+        assert await message(connection) == {"id": "1", "type": "complete"}
+
+
+@pytest.mark.parametrize("by", ["task", "cycle"])
+async def test_a_run_that_lets_in_is_told_until_nobody_more_is_let_in(live: Live, by: str) -> None:
+    account_id = live.automatic_import.account_id
+    run = await make_run(live.automatic_import, trigger=RunTrigger.ROOM, last_checked_at=datetime.now(UTC))
+    drains = BackgroundTask.filter(account_id=account_id)
+    leased = ExternalAccount.filter(account_id=account_id)
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    if by == "task":
+        async with database.transaction() as connection:
+            await background_tasks.enqueue(connection, account_id, TaskKind.DRAIN_WAITING_ROOM, subject=account_id)
+        await drains.update(state=TaskState.RUNNING)
+    else:
+        await leased.update(lease_token=uuid4(), lease_expires_at=later)
+    async with socket(live) as connection:
+        await subscribe(connection, OF_RUN, id=global_id("ImportRun", run.id))
+
+        told = [await progress(connection)]
+        await live.change(run, read_count=500, created_count=500)
+        told.append(await progress(connection))
+        await drains.update(progress={str(run.automatic_import_id): str(run.id)})
+        await live.change(run, read_count=508, created_count=508)
+        told.append(await progress(connection))
+        await drains.update(state=TaskState.COMPLETED)
+        await leased.update(lease_token=None, lease_expires_at=None)
+        end = await message(connection)
+
+    assert [(each["state"], each["counts"]["read"]) for each in told] == [
+        ("COMPLETED", 0),
+        ("COMPLETED", 500),
+        ("COMPLETED", 508),
+    ]
+    assert end == {"id": "1", "type": "complete"}
+
+
+@pytest.mark.parametrize("by", ["task", "cycle"])
+async def test_a_run_that_let_in_before_is_over_while_another_does(live: Live, by: str) -> None:
+    account_id = live.automatic_import.account_id
+    run = await make_run(
+        live.automatic_import, trigger=RunTrigger.ROOM, last_checked_at=datetime.now(UTC) - timedelta(minutes=10)
+    )
+    if by == "task":
+        async with database.transaction() as connection:
+            await background_tasks.enqueue(connection, account_id, TaskKind.DRAIN_WAITING_ROOM, subject=account_id)
+        await BackgroundTask.filter(account_id=account_id).update(
+            state=TaskState.RUNNING, progress={str(run.automatic_import_id): str(uuid4())}
+        )
+    else:
+        await ExternalAccount.filter(account_id=account_id).update(
+            lease_token=uuid4(), lease_expires_at=datetime.now(UTC) + timedelta(minutes=1)
+        )
+    async with socket(live) as connection:
+        await subscribe(connection, OF_RUN, id=global_id("ImportRun", run.id))
+
+        assert (await progress(connection))["state"] == "COMPLETED"
         assert await message(connection) == {"id": "1", "type": "complete"}
 
 
