@@ -4,18 +4,20 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from graphql import GraphQLSyntaxError
+from graphql import GraphQLSyntaxError, OperationDefinitionNode
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from strawberry.extensions import AddValidationRules, MaxTokensLimiter, ParserCache, ValidationCache
+from strawberry.extensions import AddValidationRules, MaxTokensLimiter, ParserCache, SchemaExtension, ValidationCache
 
 from api.auth import CheckScope
 from api.errors import ShowErrors
 from api.query_cost import CostRule
+from api.user_errors import BadUserInput
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_TOKENS = 2000
 MAX_CACHED_DOCUMENTS = 128
+SEVERAL_OPERATIONS = "This document has several operations. Say in `operationName` which of them to run."
 
 
 class DocumentCache(ParserCache):
@@ -29,12 +31,28 @@ class DocumentCache(ParserCache):
         yield
 
 
+class OneOperation(SchemaExtension):
+    """Of a document with several operations, runs the one that is named, and none where none is (GraphQL, 6.1)."""
+
+    def on_validate(self) -> Iterator[None]:
+        """Refuse the document before anything of it runs: Strawberry would take the first for the one."""
+        context = self.execution_context
+        document = context.graphql_document
+        if document and not context.pre_execution_errors and context._provided_operation_name is None:
+            operations = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
+            if len(operations) > 1:
+                context.pre_execution_errors = [BadUserInput(SEVERAL_OPERATIONS)]
+        yield
+
+
 EXTENSIONS = (
     lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
     # One rule class for all requests: the cache of validations is keyed by the rules too.
     lambda: AddValidationRules([CostRule]),
     lambda: DocumentCache(maxsize=MAX_CACHED_DOCUMENTS),
     lambda: ValidationCache(maxsize=MAX_CACHED_DOCUMENTS),
+    # Behind the cache, which sets what is wrong with a document under whatever name it is run.
+    OneOperation,
     CheckScope,
     ShowErrors,
 )

@@ -4,19 +4,22 @@ import os
 import time
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 from graphql import parse, validate
 
+from api.app import create_app
 from api.limits import MAX_BODY_BYTES
 from api.node import global_id
 from api.query_cost import CostRule
 from api.schema import schema
 from domain.credentials import key_ring, new_key
-from domain.models import Account
-from tests.api.conftest import Client
+from domain.models import Account, Tag
+from tests.api.conftest import Client, make_client
 from tests.configuration import Configure
 from tests.factories import make_contact
+from tests.fakes import DeafWatch, FakeCatalogue, RecordingEvents, RecordingQueue
 
 
 async def post(client: Client, content: bytes) -> tuple[int, Any]:
@@ -207,6 +210,37 @@ async def test_a_body_that_is_no_operation_is_refused_in_json(client: Client, co
         400,
         {"errors": [{"message": message, "extensions": {"code": "BAD_REQUEST"}}]},
     )
+
+
+TWO_OPERATIONS = """mutation A { createTag(input: {name: "a"}) { tag { name } } }
+mutation B { createTag(input: {name: "b"}) { tag { name } } }"""
+
+
+@pytest.mark.parametrize("fast_executor", [True, False])
+@pytest.mark.usefixtures("database")
+async def test_of_several_operations_the_named_one_is_run_and_else_none(
+    configure: Configure, fast_executor: bool
+) -> None:
+    configure(fast_executor=fast_executor)
+    app = create_app(catalogue=FakeCatalogue(), queue=RecordingQueue(), events=RecordingEvents(), watch=DeafWatch())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sluice.test") as http:
+        client = await make_client(http)
+        answers = [
+            (await http.post("/graphql", json={"query": TWO_OPERATIONS, **name}, headers=client.headers)).json()
+            for name in ({}, {"operationName": None}, {"operationName": "B"})
+        ]
+
+    refused = {
+        "data": None,
+        "errors": [
+            {
+                "message": "This document has several operations. Say in `operationName` which of them to run.",
+                "extensions": {"code": "BAD_USER_INPUT"},
+            }
+        ],
+    }
+    assert answers == [refused, refused, {"data": {"createTag": {"tag": {"name": "b"}}}}]
+    assert [tag.name async for tag in Tag.filter(account_id=client.account_id)] == ["b"]
 
 
 @pytest.mark.parametrize("document", ["{", "{ " + "x " * 3000 + "}"], ids=["unfinished", "too-many-tokens"])

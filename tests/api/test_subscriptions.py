@@ -16,7 +16,7 @@ from api.limits import MAX_BODY_BYTES
 from api.node import global_id
 from domain import background_tasks, database
 from domain.enums import RunState, RunTrigger, TaskKind, TaskState
-from domain.models import ApiToken, BackgroundTask, ExternalAccount, ImportRun
+from domain.models import ApiToken, BackgroundTask, ExternalAccount, ImportRun, Tag
 from tests.api.live import Live, message, progress, running_server, socket, subscribe
 from tests.factories import make_account, make_external_account, make_import, make_run
 
@@ -287,6 +287,22 @@ async def test_queries_and_mutations_run_over_the_socket_too(live: Live) -> None
         assert (await message(connection))["type"] == "complete"
         await subscribe(connection, "{ tags { edges { node { name } } } }", "2")
         assert (await message(connection))["payload"] == {"data": {"tags": {"edges": [{"node": {"name": "vip"}}]}}}
+
+
+async def test_several_operations_without_a_name_are_refused_over_the_socket_too(live: Live) -> None:
+    document = """mutation A { createTag(input: {name: "a"}) { tag { id } } }
+    mutation B { createTag(input: {name: "b"}) { tag { id } } }"""
+    async with socket(live) as connection:
+        await subscribe(connection, document)
+        refused = await message(connection)
+        await subscribe(connection, "{ __typename }", name="2")
+        answered = await message(connection)
+
+    told = "This document has several operations. Say in `operationName` which of them to run."
+    error = {"message": told, "extensions": {"code": "BAD_USER_INPUT"}}
+    assert refused == {"id": "1", "type": "error", "payload": [error]}
+    assert answered == {"id": "2", "type": "next", "payload": {"data": {"__typename": "Query"}}}
+    assert await Tag.filter(account_id=live.automatic_import.account_id).count() == 0
 
 
 async def test_a_message_larger_than_any_honest_one_closes_the_socket(live: Live) -> None:
