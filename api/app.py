@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 import asyncpg
 import orjson
@@ -14,14 +15,16 @@ from redis.exceptions import RedisError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 from tortoise.exceptions import BaseORMException
 
 from api import oauth_callback, outcomes_csv
 from api.auth import Authentication
 from api.callback_url import PATH as CALLBACK
+from api.errors import AWAY, UNAVAILABLE
 from api.graphql import GraphQLEndpoint, Services
 from api.limits import BodyLimit
 from api.schema import build_schema
@@ -40,6 +43,10 @@ from jobs.worker import serialize
 log = structlog.get_logger()
 
 PROBE_SECONDS = 2.0
+RETRY_SECONDS = 5
+"""When to try again what the database was away for."""
+TRY_AGAIN_LATER = 1013
+"""The close code of a WebSocket (IANA's registry, RFC 6455, 11.7)."""
 
 Probe = Callable[[], Awaitable[object]]
 """Raises, or takes too long, where something that we need does not answer."""
@@ -78,6 +85,7 @@ def create_app(
                 allow_headers=["authorization", "content-type"],
             )
         ],
+        exception_handlers=dict.fromkeys(database.UNAVAILABLE, _database_away),
         lifespan=lifespan,
     )
 
@@ -117,6 +125,16 @@ async def _running(database_url: str, redis: ArqRedis, watch: RedisWatch, _: Sta
             await reader
         await redis.aclose(close_connection_pool=True)
         await database.close_database()
+
+
+async def _database_away(connection: HTTPConnection, error: Exception) -> Any:
+    """What any request is told that did not get as far as an answer: a response, or a WebSocket's end."""
+    log.warning("api.database_unavailable", error=type(error).__name__)
+    if isinstance(connection, WebSocket):
+        await connection.close(code=TRY_AGAIN_LATER, reason=AWAY)
+        return None
+    told = {"message": AWAY, "extensions": {"code": UNAVAILABLE}}
+    return JSONResponse({"errors": [told]}, status_code=503, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 async def _healthz(_: Request) -> JSONResponse:

@@ -12,12 +12,15 @@ from strawberry.types.execution import ExecutionContext
 from strawberry.types.graphql import OperationType
 
 from api.user_errors import BadUserInput, Forbidden, Unauthenticated
+from domain import database
 from domain.errors import ErrorCode, Misconfigured, Refused, TokenRevoked
 from domain.logs import trace
 
 log = structlog.get_logger()
 
 NOT_CONFIGURED = "This server's configuration does not fit its database; its operator's log says more."
+AWAY = "The server cannot reach its database at the moment. Try again in a few seconds."
+UNAVAILABLE = "UNAVAILABLE"
 UNEXPECTED = "Something went wrong on our side. Try again; if it happens again, tell us when it did."
 
 
@@ -73,6 +76,8 @@ class ReportingSchema(strawberry.Schema):
             if isinstance(original, Misconfigured):
                 # Its message is for the operator, and holds no secret.
                 log.error("graphql.misconfigured", path=path, error=str(original))
+            elif _has_cause(error) and isinstance(original, database.UNAVAILABLE):
+                log.warning("graphql.database_unavailable", path=path, error=type(original).__name__)
             elif _has_cause(error) and _told(original)[1] == "INTERNAL":
                 log.error("graphql.unexpected_error", path=path, **trace(original))
 
@@ -100,5 +105,7 @@ def _told(original: Any) -> tuple[str, str]:
             return original.message, str((original.extensions or {})["code"])
         case Misconfigured():
             return NOT_CONFIGURED, ErrorCode.NOT_CONFIGURED.value
+        case _ if isinstance(original, database.UNAVAILABLE):
+            return AWAY, UNAVAILABLE
         case _:
             return UNEXPECTED, "INTERNAL"

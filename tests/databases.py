@@ -69,6 +69,12 @@ async def emptied_database() -> str:
     return url_of(name)
 
 
+async def lose_database() -> None:
+    """From now on this process finds no PostgreSQL where it looks for it."""
+    await database.close_database()
+    await database.open_database("postgres://sluice:secret@127.0.0.1:1/gone")
+
+
 async def somebody_waits() -> None:
     """Until a transaction of this test waits for a lock that another holds."""
     waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

@@ -2,15 +2,20 @@
 
 import asyncio
 import os
+from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
+import structlog
 from asgi_lifespan import LifespanManager
 
 from api.app import build, create_app
-from domain import account
+from domain import account, account_overview
 from domain.errors import Misconfigured
+from tests.api.conftest import Client
 from tests.configuration import Configure
+from tests.databases import lose_database
 from tests.fakes import DeafWatch, FakeCatalogue, RecordingEvents, RecordingQueue
 
 
@@ -42,6 +47,53 @@ async def test_not_ready_names_what_is_missing() -> None:
         response = await http.get("/readyz")
 
     assert (response.status_code, response.json()) == (503, {"status": "unavailable", "missing": ["redis", "mail"]})
+
+
+AWAY = "The server cannot reach its database at the moment. Try again in a few seconds."
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "accept"),
+    [
+        ("POST", "/graphql", "application/json"),
+        ("POST", "/graphql", "text/event-stream"),
+        ("GET", f"/import-runs/{UUID(int=1)}/outcomes.csv", "*/*"),
+    ],
+)
+async def test_while_the_database_is_away_every_request_is_told_to_come_back(
+    client: Client, method: str, path: str, accept: str
+) -> None:
+    body = {"query": "{ account { name } }"} if method == "POST" else None
+    await lose_database()
+
+    response = await client.http.request(method, path, json=body, headers=client.headers | {"Accept": accept})
+
+    assert (response.status_code, response.json()) == (
+        503,
+        {"errors": [{"message": AWAY, "extensions": {"code": "UNAVAILABLE"}}]},
+    )
+    assert response.headers["Retry-After"] == "5"
+
+
+async def test_a_database_that_is_lost_in_mid_request_is_told_as_such_and_logged_in_one_line(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(_: UUID) -> None:
+        raise asyncpg.ConnectionDoesNotExistError
+
+    monkeypatch.setattr(account_overview, "usage", lost)
+    with structlog.testing.capture_logs() as logs:
+        told = await client.error("{ account { contactUsage { limit } } }")
+
+    assert told == ("UNAVAILABLE", AWAY)
+    assert logs == [
+        {
+            "event": "graphql.database_unavailable",
+            "log_level": "warning",
+            "path": "account.contactUsage",
+            "error": "ConnectionDoesNotExistError",
+        }
+    ]
 
 
 @pytest.mark.parametrize(("origin", "allowed"), [("https://app.example", True), ("https://evil.example", False)])

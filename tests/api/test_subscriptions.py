@@ -18,6 +18,7 @@ from domain import background_tasks, database
 from domain.enums import RunState, RunTrigger, TaskKind, TaskState
 from domain.models import ApiToken, BackgroundTask, ExternalAccount, ImportRun, Tag
 from tests.api.live import Live, message, progress, running_server, socket, subscribe
+from tests.databases import lose_database
 from tests.factories import make_account, make_external_account, make_import, make_run
 
 OF_RUN = "subscription ($id: ID) { importRunProgress(runId: $id) { id state revision counts { read } } }"
@@ -252,6 +253,31 @@ async def test_a_revoked_token_ends_what_it_follows_and_opens_nothing_more(live:
 
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4403
+
+
+AWAY = "The server cannot reach its database at the moment. Try again in a few seconds."
+
+
+async def test_while_the_database_is_away_a_new_socket_is_closed_with_that_reason(live: Live) -> None:
+    await lose_database()
+
+    with pytest.raises(ConnectionClosed) as closed:
+        async with socket(live):
+            pass
+
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, AWAY)
+
+
+async def test_while_the_database_is_away_an_operation_closes_its_socket_with_that_reason(live: Live) -> None:
+    async with socket(live) as connection:
+        await lose_database()
+        await subscribe(connection, "{ account { name } }")
+        with pytest.raises(ConnectionClosed) as closed:
+            await message(connection)
+
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, AWAY)
 
 
 @pytest.mark.parametrize(
