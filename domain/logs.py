@@ -17,6 +17,11 @@ def trace(error: BaseException) -> dict[str, str]:
     return {"error": type(error).__name__, "where": "".join(traceback.format_tb(error.__traceback__))}
 
 
+def _is_no_websocket(record: logging.LogRecord) -> bool:
+    """Uvicorn has no other switch for the lines in which it writes the addresses of WebSockets, queries included."""
+    return '"WebSocket %s"' not in str(record.msg)
+
+
 def configure_logging() -> None:
     """Send structlog and the standard library's logging through one renderer, as SLUICE_LOG_FORMAT says."""
     shared: list[structlog.typing.Processor] = [
@@ -46,3 +51,4 @@ def configure_logging() -> None:
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_websocket)

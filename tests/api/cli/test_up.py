@@ -1,16 +1,20 @@
 """Processes and signals, all of them real: what starts, what answers, and that nothing is left of it."""
 
+import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 import typer
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from api.cli.children import Child, watch
 from api.cli.failures import CannotRun
@@ -128,6 +132,26 @@ def test_serve_prints_the_port_that_it_chose_and_ends_by_sigterm(database_url: s
         assert httpx.get(f"{url}/healthz", trust_env=False).json() == {"status": "ok"}
         command.process.terminate()
         assert command.status() == -signal.SIGTERM
+
+
+def test_no_line_of_the_log_tells_what_a_websocket_asked_for(database_url: str, tmp_path: Path) -> None:
+    settings = {
+        "database_url": database_url,
+        "redis_url": os.environ["SLUICE_TEST_REDIS_URL"],
+        "secret_keys": new_key(),
+    }
+    with running("serve", "--port", "0", directory=tmp_path, **settings) as command:
+        url = command.wait_for("Answering at ").replace("http", "ws", 1)
+        for path in ("", "/elsewhere"):
+            asked = f"{url}{path}?token=slc_secret"
+            with suppress(InvalidStatus), connect(asked, subprotocols=[Subprotocol("graphql-transport-ws")]):
+                pass
+        command.process.terminate()
+        command.status()
+
+    events = [json.loads(line)["event"] for line in command.text().splitlines() if line.startswith("{")]
+    assert events.count("connection open") == 1
+    assert [line for line in command.text().splitlines() if "slc_secret" in line] == []
 
 
 def test_what_hangs_is_given_up() -> None:
