@@ -22,6 +22,12 @@ def _is_no_websocket(record: logging.LogRecord) -> bool:
     return '"WebSocket %s"' not in str(record.msg)
 
 
+def _without_trace(record: logging.LogRecord) -> bool:
+    """It says again and again that PostgreSQL is away: who asked for something logs why."""
+    record.exc_info = None
+    return True
+
+
 def configure_logging() -> None:
     """Send structlog and the standard library's logging through one renderer, as SLUICE_LOG_FORMAT says."""
     shared: list[structlog.typing.Processor] = [
@@ -52,3 +58,4 @@ def configure_logging() -> None:
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_is_no_websocket)
+    logging.getLogger("asyncpg.pool").addFilter(_without_trace)

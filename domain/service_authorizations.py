@@ -59,10 +59,10 @@ class AttemptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """An attempt, and the page of the service that the user opens."""
+    """An attempt, and the page of the service that the user opens, whose address has a secret in it."""
 
     id: UUID
-    url: str
+    url: str = field(repr=False)
 
 
 async def start(

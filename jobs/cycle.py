@@ -6,12 +6,15 @@ from contextlib import suppress
 from typing import TypedDict
 from uuid import UUID
 
+import structlog
 from arq import ArqRedis
 from arq.constants import default_queue_name
 
-from domain import background_tasks, cycle
+from domain import background_tasks, cycle, database
 from jobs import fleet
 from jobs.queue import SYNC, TASK
+
+log = structlog.get_logger()
 
 BATCH = 100
 
@@ -29,6 +32,10 @@ async def tick(ctx: Context) -> int:
     starting = asyncio.create_task(_start_all(ctx["redis"]))
     try:
         return await asyncio.shield(starting)
+    except database.UNAVAILABLE as error:
+        # The next tick, in a second, looks again.
+        log.warning("tick.database_unavailable", error=type(error).__name__)
+        return 0
     except asyncio.CancelledError:
         # What is claimed without a job would wait until its lease runs out.
         with suppress(TimeoutError):

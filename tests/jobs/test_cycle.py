@@ -20,6 +20,7 @@ from domain.models import ExternalAccount
 from jobs import cycle, fleet
 from jobs.queue import SYNC, TASK, ArqQueue
 from tests.api.live import bind
+from tests.databases import lose_database
 
 
 async def make_due(count: int, *, since: datetime | None = None) -> None:
@@ -65,6 +66,16 @@ async def test_a_tick_that_is_cancelled_leaves_no_lease_without_a_job(database: 
     leases = {str(row.lease_token) async for row in ExternalAccount.all()}
     assert {job.args[2] for job in await redis.queued_jobs()} == leases
     assert len(leases) == 100
+
+
+async def test_a_tick_without_a_database_says_so_in_one_line(database: None, redis: ArqRedis) -> None:
+    await lose_database()
+
+    with structlog.testing.capture_logs() as logs:
+        started = await cycle.tick({"redis": redis})
+
+    assert started == 0
+    assert logs == [{"event": "tick.database_unavailable", "log_level": "warning", "error": "ConnectionRefusedError"}]
 
 
 async def test_tasks_are_claimed_before_cycles(database: None, redis: ArqRedis) -> None:
