@@ -6,7 +6,9 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,31 @@ def imported(deployment: dict[str, str], address_book: CardDavServer) -> str:
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
+
+
+@pytest.mark.parametrize("state", ["NEEDS_RECONNECT", "NEEDS_REVIEW"])
+def test_the_script_ends_where_the_import_waits_for_somebody(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    answers: dict[str, Any] = {
+        "connectService": {"externalAccount": {"id": "E"}, "userErrors": []},
+        "createAutomaticImport": {"automaticImport": {"id": "I"}, "userErrors": []},
+        "node": {"state": state, "stateReason": "Said.", "backlog": None, "lastRun": {"state": "RUNNING"}},
+    }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        query = json.loads(request.content)["query"]
+        return httpx.Response(200, json={"data": {name: told for name, told in answers.items() if f"{name}(" in query}})
+
+    def goes_on(_: float) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(httpx, "Client", partial(httpx.Client, transport=httpx.MockTransport(answer)))
+    monkeypatch.setattr(time, "sleep", goes_on)
+    for name in ("SLUICE_TOKEN", "CARDDAV_URL", "CARDDAV_USERNAME", "CARDDAV_PASSWORD"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("SLUICE_URL", "http://sluice.test")
+
+    with pytest.raises(SystemExit, match=f"^{state}: Said\\.$"):
+        exec(SCRIPT, {})
 
 
 def ask(deployment: dict[str, str], document: str, **variables: object) -> httpx.Response:
