@@ -161,11 +161,12 @@ def _learn_sibling(known: Known, entry: Entry) -> None:
 
 
 async def learn_items(imagined: Imagined, connection: Connection, external_ids: Sequence[str]) -> None:
-    """The records of ledger rows, as last seen."""
+    """The records of ledger rows, as last seen; those who wait leave the ledger where the import starts over."""
     rows = await connection.fetch(
         "SELECT external_id, record::text, digest FROM ledger WHERE account_id = $1 AND external_account_id = $2"
-        " AND automatic_import_id = $3 AND external_id = ANY($4::text[]) ORDER BY position",
+        " AND automatic_import_id = $3 AND external_id = ANY($4) AND NOT ($5 AND state = 'WAITING') ORDER BY position",
         imagined.turn.account_id, imagined.turn.external_account_id, imagined.turn.automatic_import_id, external_ids,
+        imagined.starts_over,
     )  # fmt: skip
     await learn_entries(imagined, connection, [row["external_id"] for row in rows])
     for row in rows:
