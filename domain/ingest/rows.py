@@ -42,8 +42,10 @@ async def store_rows(connection: Connection, turn: Turn, run_id: UUID, decisions
     except asyncpg.UniqueViolationError as error:
         raise ContactAppeared from error
     seen = (turn.account_id, turn.external_account_id, turn.automatic_import_id, turn.revision, run_id)
-    copied = [each for each in decisions if each.entry is None and each.code is not WAITS]
-    others = [_ledger(each) for each in decisions if each.entry is not None or each.code is WAITS]
+    # Where somebody begins to wait, all get their places in the order of the page.
+    in_order = any(each.code is WAITS for each in decisions)
+    copied = [] if in_order else [each for each in decisions if each.entry is None]
+    others = [_ledger(each) for each in decisions if in_order or each.entry is not None]
     if others:
         await connection.execute(SEEN_AGAIN, *seen, *zip(*others, strict=True))
     await _copy(connection, "ledger", LEDGER, [seen + _ledger(each) for each in copied])
@@ -64,10 +66,7 @@ ON CONFLICT (account_id, external_account_id, external_id, automatic_import_id) 
     position = CASE WHEN excluded.code = 'CONTACT_LIMIT' AND ledger.code IS DISTINCT FROM 'CONTACT_LIMIT'
         THEN excluded.position ELSE ledger.position END
 """
-"""Ledger rows that are there: an UPDATE would not always find them by their key.
-
-And those of whoever waits: together they get their places in the order of the page.
-"""
+"""Ledger rows that are there: an UPDATE would not always find them by their key. New ones beside whoever waits, too."""
 
 
 async def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:

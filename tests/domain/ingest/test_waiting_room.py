@@ -113,6 +113,20 @@ async def test_whoever_begins_to_wait_in_a_page_stands_as_the_page_has_them_know
     assert await waiting() == ["1", "known", "2"]
 
 
+async def test_beside_whoever_begins_to_wait_everybody_keeps_the_order_of_the_page(source: Source) -> None:
+    await set_limit(1)
+
+    await source.send(record("ann"), record("bob"), record("twin", "ann@example.com"))
+
+    assert await source.ledger() == {
+        "ann": ("LINKED", None),
+        "bob": ("WAITING", "CONTACT_LIMIT"),
+        "twin": ("SKIPPED", "DUPLICATE_EMAIL"),
+    }
+    rows = await database.fetch("SELECT external_id FROM ledger ORDER BY position")
+    assert [row["external_id"] for row in rows] == ["ann", "bob", "twin"]
+
+
 async def test_whoever_opts_out_of_too_many_contacts_makes_no_room(source: Source) -> None:
     await source.send(record("ann"), record("bob"))
     await set_limit(1)
