@@ -1,7 +1,6 @@
 """What one request may ask for, and what it may learn."""
 
 import os
-import time
 from typing import Any
 
 import httpx
@@ -48,12 +47,10 @@ async def test_a_body_is_refused_once_it_is_larger_than_any_honest_one(client: C
 
 
 async def test_a_query_of_too_many_tokens_is_refused_before_it_is_parsed(client: Client) -> None:
-    started = time.perf_counter()
-
-    [error] = (await client.ask("{ " + "__typename " * 20_000 + "}"))["errors"]
+    # Had it been read to its end, that would be what is wrong with it.
+    [error] = (await client.ask("{ " + "__typename " * 20_000 + '"'))["errors"]
 
     assert error["message"].startswith("Syntax Error: Document contains more than 2000 tokens")
-    assert time.perf_counter() - started < 1
 
 
 def errors_of(query: str) -> list[str]:
@@ -104,11 +101,10 @@ def test_pages_inside_pages_are_limited_by_what_they_multiply_to() -> None:
 
 def test_fragments_that_multiply_are_measured_at_once() -> None:
     spreads = " ".join(f"fragment f{number} on Query {{ ...f{number + 1} ...f{number + 1} }}" for number in range(180))
-    started = time.perf_counter()
 
+    # One by one they would outlast everybody.
     messages = errors_of(f"{{ ...f0 }} {spreads} fragment f180 on Query {{ a: __typename }}")
 
-    assert time.perf_counter() - started < 1
     assert [message.split(",")[0] for message in messages] == [f"This operation asks for too much: {2**180} aliases"]
 
 
