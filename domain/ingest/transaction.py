@@ -83,6 +83,7 @@ class AccountNotLocked(Exception):
 class Storing:
     """One transaction that stores for a turn; `run_id` is known as soon as something needs it.
 
+    `carefully`: the database refused one of the records in the attempt before. `fields` are the service's, once read.
     `run_is_given`: it was not opened for this page. `draining`: the records are those at the head of the waiting
     room, for whom the room is. `meanwhile` is called when PostgreSQL gets busy for long.
     """
